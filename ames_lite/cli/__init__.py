@@ -111,14 +111,25 @@ def run_script(path: str, module: str | None = None) -> NoReturn:
 def main() -> int:
     """`ames <command> key=value …`, also as `python -m ames_lite`."""
     name, *words = sys.argv[1:] or ["--help"]
-    if name == PLAN and words and words[0] in COMMANDS:  # ames plan train …: train … plan=true
-        name, words = words[0], [*words[1:], f"{PLAN}=true"]
-    if name in COMMANDS:
+    known = COMMANDS
+    if name == PLAN:  # ames plan train …: train … plan=true
+        name, *words = [*(words or [""]), f"{PLAN}=true"]
+        known = {one: path for one, path in COMMANDS.items() if _plans(path)}
+    if name in known:
         return run(name, words)
     if name in ("-h", "--help"):
         print(f"usage: ames <command> [--help] [key=value …]\n\ncommands: {', '.join(COMMANDS)}")
         print(f"ames {PLAN} <command> …: what it would take, in time, disk and memory")
         return 0
-    known = ", ".join(COMMANDS)
-    print(f"error: there is no command '{name}'\n  expected: one of {known}", file=sys.stderr)
+    what = "command" if known is COMMANDS else "plan of the command"
+    print(
+        f"error: there is no {what} '{name}'\n  expected: one of {', '.join(known)}",
+        file=sys.stderr,
+    )
     return 1
+
+
+def _plans(path: str) -> bool:
+    """Whether a command of COMMANDS can tell what it would take."""
+    schema = SCHEMAS[path.partition(":")[0].rpartition(".")[2]]
+    return path.endswith(":run") and hasattr(schema, PLAN)

@@ -32,6 +32,10 @@ def test_an_unknown_command_is_an_error_that_lists_what_exists(
     assert ames(monkeypatch, "serach") == 1
     said = capsys.readouterr().err
     assert "no command 'serach'" in said and "search" in said
+    assert ames(monkeypatch, "plan", "finetune", "name=x") == 1
+    said = capsys.readouterr().err
+    assert "no plan of the command 'finetune'" in said and "extract, " in said
+    assert "search" not in said and "index" not in said
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

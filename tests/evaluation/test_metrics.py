@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ames_lite.evaluation import metrics
 from ames_lite.evaluation.metrics import find_hits
+from ames_lite.evaluation.protocols import PROTOCOLS, summarize
 from tests.evaluation import referee
 from tests.evaluation.toy import make_neighbors, make_truth
 from tests.helpers import shared_file
@@ -53,6 +56,11 @@ def test_every_metric_is_its_slow_referee(seed: int, length: int) -> None:
             assert came == pytest.approx(referee.hit_at(row, right, k), nan_ok=True)
             came = metrics.precision_at(clean, k)[q]
             assert came == pytest.approx(referee.precision_at(row, right, k), nan_ok=True)
+    values = summarize({"all": clean}, replace(PROTOCOLS["instance"], ks=(1, 5, 10))).metrics
+    rows = list(zip(neighbors.ids.tolist(), map(set, positives), strict=True))
+    for k in (1, 5, 10):
+        right = [any(i in own for i in row[:k]) for row, own in rows]
+        assert values[f"accuracy@{k}"] == pytest.approx(sum(right) / len(right))
 
 
 @pytest.mark.parametrize("seed", range(5))
