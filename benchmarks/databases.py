@@ -97,7 +97,7 @@ def fill_database(kind: str, rows: int, folder: Path) -> Search:
 
 
 def measured(kind: str, rows: int, folder: Path) -> dict[str, Any]:
-    """In this process: what is written, searched, needed."""
+    """Write and search in this process; the figures of a row."""
     forget_peak()
     began = time.perf_counter()
     search = fill_folder(rows, folder) if kind == KINDS[0] else fill_database(kind, rows, folder)

@@ -45,7 +45,7 @@ class Labelled:
         return self.vectors[rows], self.labels[rows]
 
     def masked(self, clusters: list[int], num_clusters: int) -> Labelled:
-        """VLAD vectors of these of so many clusters, without the others."""
+        """VLAD vectors restricted to these clusters."""
         dim = self.vectors.shape[1] // num_clusters * len(clusters)
         return replace(self, vectors=take_clusters(self.vectors, clusters, dim))
 

@@ -38,6 +38,7 @@ def _run(config: Finetune, device: torch.device, processes: Processes) -> Path:
         make_training_list(config)
     processes.wait()
     images, val = image_sets(config)
+    sets.require_maps(configured_backbone(config.backbone, config, "fp32"))
     backbone = sets.require_maps(configured_backbone(_square(config), config, "fp32"))
     what, patch = f"image_size is {recipe.image_size}", backbone.prepare.patch
     require(recipe.image_size % patch == 0, what, expected=f"a multiple of {patch}")

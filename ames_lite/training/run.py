@@ -119,6 +119,10 @@ class TrainingRun(ABC):
                 self.finish_epoch(watch)
                 self.save()
 
+    def best(self, metric: str) -> dict[str, Any]:
+        """The line of the epoch with the highest metric, the first of equals."""
+        return max(self.curve, key=lambda line: line[metric])
+
     def save(self) -> None:
         """Write the checkpoint, between two steps."""
         if not self.processes.first:

@@ -90,7 +90,7 @@ def test_a_run_leaves_tables_pictures_and_a_model(
 
 
 def _check_images(results: dict[str, Any]) -> None:
-    """What is said of single images is what the tables say."""
+    """Classes of single images agree with the tables."""
     images = results["images"]
     assert len(images) == 35 and "bed_south_1.jpg" not in {one["name"] for one in images}
     sides = {one["name"].split("_")[1]: {one["side"]} for one in images}

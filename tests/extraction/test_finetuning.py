@@ -1,4 +1,4 @@
-"""Fine-tuning: what is trained and what is not, batches, resuming, and what is refused."""
+"""Fine-tuning: trained and frozen parts, batches, resuming, bad input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ames_lite.cli.compose import compose
 from ames_lite.errors import BadInput, ConfigError
 from ames_lite.evaluation.metrics import average_precision_at, find_hits
 from ames_lite.extraction.backbones import build_backbone
-from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled
+from ames_lite.extraction.detector_training.data import LabelledImages, read_labelled, require_maps
 from ames_lite.extraction.finetuning import loop
 from ames_lite.extraction.finetuning.data import (
     RandomView,
@@ -415,3 +415,11 @@ def test_two_processes_learn_what_one_does(
     losses = [[json.loads(line)["loss"] for line in lines] for lines in logs]
     np.testing.assert_allclose(losses[1][:4], losses[0][:4], rtol=1e-4)
     np.testing.assert_allclose(losses[1], losses[0], rtol=0.1)
+
+
+@pytest.mark.parametrize("name", ["sift", "cvnet", "dinov3_vits16"])
+def test_a_backbone_that_cannot_be_trained_is_refused_before_its_weights_are_asked_for(
+    name: str,
+) -> None:
+    with pytest.raises(BadInput, match="no feature maps|cannot be fine-tuned"):
+        require_maps(build_backbone(name)).staged()

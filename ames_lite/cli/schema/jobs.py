@@ -44,7 +44,7 @@ class Classify(Run, Extracting, ClassifierRecipe, Data):
     the best one. Needs pip install 'ames_lite[views]'"""
 
     backbone: Named | None = None  # of predict=; by default that of desc_name=
-    global_: str = "cls"  # cls, gem, mean or vlad
+    global_: Literal["cls", "gem", "mean", "vlad"] = "cls"  # whose descriptors
     classifiers: list[Literal["mlp", "knn", "logistic"]] = listed("mlp", "knn", "logistic")  # the
     # best one by the validation images is saved
     scene: str | None = None  # a pattern whose first group in a name is the scene, as '^(.*)/': all

@@ -197,12 +197,12 @@ class MapBackbone(Backbone):
 
     def staged(self) -> Staged:
         """The network itself, to be trained; float32, on its device. Raises BadInput."""
-        network = self._loaded[0]
+        if type(self).save is not MapBackbone.save and self.global_kind is not None:
+            network = self._loaded[0]  # weights are not asked for in vain
+            if isinstance(network, Staged):
+                return network
         what = f"the backbone {self.name} ({self.facet}) cannot be fine-tuned"
-        expected = "efficientnet_lite0, or a DINOv2 with facet=patch"
-        if isinstance(network, Staged) and self.global_kind is not None:
-            return network
-        raise BadInput(what, expected=expected)
+        raise BadInput(what, expected="efficientnet_lite0, or a DINOv2 with facet=patch")
 
     def save(self, network: Any, folder: Path) -> Path:
         """Write a network of `staged` into a folder that weights= takes; returns the file."""

@@ -168,14 +168,11 @@ class DetectorTrainer(TrainingRun):
             *(epoch, loss, maps["map"], maps["map_on_backbone"]),
             *("beats" if maps["map"] > norm else "does not beat", norm),
         )
-        best = self.detector if self._best()["epoch"] == epoch else None
+        best = self.detector if self.best("map")["epoch"] == epoch else None
         save_detector(self.output_dir / "detector.pt", best, self._meta())
 
-    def _best(self) -> dict[str, Any]:
-        return max(self.curve, key=lambda line: line["map"])  # the first of equals
-
     def _meta(self) -> dict[str, Any]:
-        best = self._best()
+        best = self.best("map")
         return {
             "backbone": self.made,
             "data": self.data,

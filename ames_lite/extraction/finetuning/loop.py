@@ -119,7 +119,7 @@ class Finetuning(TrainingRun):
 
     @property
     def finished(self) -> bool:
-        since = len(self.curve) - self._best()["epoch"] if self.curve else 0
+        since = len(self.curve) - self.best(METRIC)["epoch"] if self.curve else 0
         return super().finished or 0 < self.recipe.patience <= since
 
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
@@ -228,12 +228,9 @@ class Finetuning(TrainingRun):
         watch.line(line)
         said = (line["epoch"], line["loss"], METRIC, line[METRIC], self.before)
         logger.info("epoch %d: loss %.4f, %s %.4f (before training %.4f)", *said)
-        if self._best() is line:
+        if self.best(METRIC) is line:
             self._save_best()
         write_curve(self.output_dir, self.curve)
-
-    def _best(self) -> dict[str, Any]:
-        return max(self.curve, key=lambda line: line[METRIC])  # the first of equals
 
     def _save_best(self) -> None:
         """Write the folder of the backbone, then put it in place."""
@@ -247,7 +244,7 @@ class Finetuning(TrainingRun):
             os.replace(new, folder)
 
     def _meta(self) -> dict[str, Any]:
-        best = self._best()
+        best = self.best(METRIC)
         return {
             "backbone": self.made,
             "data": self.data,

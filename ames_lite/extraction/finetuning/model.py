@@ -1,4 +1,4 @@
-"""A network in two parts: what is frozen, computed without gradients, and what is trained."""
+"""A network in two parts: the frozen one, computed without gradients, and the trained one."""
 
 from collections.abc import Mapping
 
@@ -67,7 +67,7 @@ class Trained(nn.Module):
 
 
 class Weights:
-    """The trained parameters by name, for a checkpoint: what is frozen is not written."""
+    """The trained parameters by name, for a checkpoint, without the frozen ones."""
 
     def __init__(self, model: Trained) -> None:
         named = model.network.named_parameters()

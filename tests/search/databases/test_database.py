@@ -1,4 +1,4 @@
-"""Every database finds what the plain product of all vectors does, and says what is wrong."""
+"""Every database agrees with a brute-force search, and names what is wrong."""
 
 from __future__ import annotations
 
