@@ -86,9 +86,11 @@ def _search(config: Search, folder: Folder, model: Model, box: Box | None) -> Fo
     print(f"{ranker.scorer.name}: λ {ranker.lamb:g}, γ {ranker.temp:g} ({model.role})")
     if model.answers.said:
         print(model.answers.said)
+    scored = f"{found.hits.scored / found.hits.ids.size:.1%} of pairs scored"
     if config.certain is not None:
-        saved = 1 - found.hits.scored / found.hits.ids.size
-        print(f"certain at a score of {ranker.certain:.4f}: {saved:.1%} of pairs saved")
+        print(f"certain at a score of {ranker.certain:.4f}: {scored}")
+    elif ranker.first is not None:
+        print(f"cascade behind {ranker.first.scorer.name}: {scored}")
     _show(found, config.top, model.answers)
     print()
     of = len(found.queries)

@@ -8,24 +8,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ames_lite.cli.answers import Answers, read_answers
-from ames_lite.cli.evaluate import choose_ensemble, open_scorer
+from ames_lite.cli.evaluate import choose_ensemble, open_scorer, open_weights
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.evaluation import Searching
 from ames_lite.cli.schema.exchange import Rerank
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import data_root
-from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
+from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, explained, require
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.hub import shipped_head
 from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.digest import names_digest
 from ames_lite.io.shipped import shipped
 from ames_lite.models import HEADS
+from ames_lite.reranking.cascade import Cascade
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.runtime import pick_device
 from ames_lite.search.databases.database import VectorDatabase, is_address, open_database
 from ames_lite.search.databases.gallery import check_database, update_database
-from ames_lite.search.image_search import Ranker
+from ames_lite.search.image_search import FirstStage, Ranker
 from ames_lite.search.index import OpenIndex
 from ames_lite.search.indexing import Indexed, index_images
 from ames_lite.search.session import Session
@@ -221,7 +222,26 @@ def _model(config: Searching, certain: float | None) -> Model:
     )
     answers = read_answers(replace(config, weights=weights), meta, own, certain)
     ranker = Ranker(scorer, lamb, temp, config.num_rerank, answers.certain, options)
+    if config.cascade is not None:
+        ranker = replace(ranker, first=_first_stage(config, config.cascade, meta, weights))
     return Model(ranker, role, answers)
+
+
+def _first_stage(
+    config: Searching, cheap: Path, meta: HeadMeta, weights: Path | None
+) -> FirstStage:
+    """The head of cascade=, of which the other one has learnt. Raises BadInput, ConfigError."""
+    name = config.backbone.name
+    scorer, _ = open_weights(cheap, name)
+    remedy = f"python scripts/tune.py desc_name={name} dataset=<validation set> "
+    remedy += f"weights={weights or '<head>'} cascade={cheap}"
+    with explained(where=weights, remedy=remedy):
+        known = None if meta.cascade is None else Cascade.from_json(meta.cascade)
+    what = f"cascade={cheap}, but the head has learnt nothing of it"
+    learnt = known is not None and known.weights == scorer.digest
+    check_config(learnt, what, "a head that was tuned with it", where=weights, remedy=remedy)
+    assert known is not None
+    return FirstStage(scorer, known)
 
 
 def _say_indexed(indexed: Indexed) -> None:

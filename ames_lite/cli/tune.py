@@ -7,18 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ames_lite.cli.evaluate import numbers_of, open_data, open_scorer
+from ames_lite.cli.evaluate import numbers_of, open_data, open_scorer, open_weights
 from ames_lite.cli.schema.evaluation import Tune
 from ames_lite.cli.scoring_run import check_validation_set, run_folder, scores_in, scoring
 from ames_lite.cli.shell import as_list, dataset_files, print_table, protocol_of
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.evaluator import Work
+from ames_lite.evaluation.passes import prepare_passes
 from ames_lite.evaluation.tuning import Row, Tuned, best, grid, outcome, write_tuned
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.processes import Processes
 from ames_lite.records import PairScores
 from ames_lite.reranking.calibration import Outcome, fit_calibration
+from ames_lite.reranking.cascade import Cascade, fit_cascade
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 
 TUNED = "tuned.json"
@@ -32,9 +34,19 @@ class Scored(NamedTuple):
     data: EvaluationData
     scores: PairScores
     folder: Path
+    cheap: tuple[PairScorer, PairScores] | None  # of cascade=
 
     def outcome(self, row: Row) -> Outcome:
         return outcome(self.data, self.scores, row)
+
+    def cascade(self, row: Row) -> Cascade | None:
+        """What is learnt of cascade=, None without it."""
+        if self.cheap is None:
+            return None
+        scorer, scores = self.cheap
+        passes, found = prepare_passes(self.data, scores, row.num_rerank), self.outcome(row)
+        logits = passes[self.data.protocol.main_settings[0]].logits
+        return fit_cascade(scorer.name, scorer.digest, logits, found.scores, found.counted)
 
 
 def run(config: Tune) -> Row:
@@ -63,11 +75,16 @@ def _scored(config: Tune, processes: Processes, options: ScoringOptions) -> Scor
     data, numbers = open_data(
         files, protocol_of(config), config.neighbors, numbers_of(config.num_rerank), processes
     )
+    cheap = None if config.cascade is None else open_weights(config.cascade, config.desc_name)[0]
     folder = run_folder(config, "tune", processes, TUNED)
-    scores, _ = scores_in(folder, Work(data, scorer, max(numbers), options), processes)
+    work = Work(data, scorer, max(numbers), options)
+    scores, _ = scores_in(folder, work, processes)
+    if cheap is not None:
+        of_cheap, _ = cheap.score(*data.stores, *work.pairs, options, processes=processes)
     values = {"lambs": as_list(config.lamb), "temps": as_list(config.temp)}
     rows = grid(data, scores, num_reranks=numbers, **values)
-    return Scored(rows, scorer, data, scores, folder)
+    both = None if cheap is None else (cheap, of_cheap)
+    return Scored(rows, scorer, data, scores, folder, both)
 
 
 def _keep(config: Tune, scored: Scored, row: Row) -> None:
@@ -80,14 +97,18 @@ def _keep(config: Tune, scored: Scored, row: Row) -> None:
     )
     frozen = None
     if config.weights is not None and is_native(config.weights):
-        frozen = freeze(config.weights, row, {option: scored.outcome(row)})
+        outcomes = {option: scored.outcome(row)}
+        frozen = freeze(config.weights, row, outcomes, scored.cascade(row))
     print(f"frozen in {write_tuned(scored.folder / TUNED, tuned)}")  # last: it ends the run
     if frozen is not None:
         print(f"      and {frozen}")
 
 
-def freeze(weights: Path, row: Row, outcomes: Mapping[str, Outcome]) -> Path:
-    """Write λ, γ, the sets that they were tuned on and the calibration into a head's meta.json.
+def freeze(
+    weights: Path, row: Row, outcomes: Mapping[str, Outcome], cascade: Cascade | None = None
+) -> Path:
+    """Write λ, γ, the sets that they were tuned on, the calibration and the cascade into a head's
+    meta.json.
 
     Where nothing can be calibrated, all candidates being right or none, that is said.
     """
@@ -104,5 +125,12 @@ def freeze(weights: Path, row: Row, outcomes: Mapping[str, Outcome]) -> Path:
         )
         kept = calibration.as_json()
     tuned_on = {"tuned_on": "+".join(outcomes), "tuned_num_rerank": row.num_rerank}
-    meta = replace(meta, lamb=row.lamb, temp=row.temp, calibration=kept)
+    found = None
+    if cascade is not None:
+        found = cascade.as_json()
+        print(
+            f"cascade: {cascade.share:.1%} of pairs have a logit of {cascade.least:.4g} or more by "
+            f"{cascade.model}, and so have {cascade.recall:.1%} of the first {cascade.top} images"
+        )
+    meta = replace(meta, lamb=row.lamb, temp=row.temp, calibration=kept, cascade=found)
     return save_meta(weights, replace(meta, provenance={**meta.provenance, **tuned_on}))

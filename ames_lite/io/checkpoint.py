@@ -29,6 +29,7 @@ from ames_lite.models.published import PUBLISHED_HEADS, TUNED_ON, of_its_form
 Arguments = dict[str, Any]  # of a head's constructor
 SCHEMA = 1
 EXPECTED = "a folder with weights.safetensors and meta.json, <name>.safetensors or a published .pt"
+LEARNT = ("calibration", "cascade")  # by tuning
 PUBLISHED = 'a checkpoint {"state": {name: tensor}, "optim": ..., "epoch": ...}'
 
 
@@ -40,6 +41,7 @@ class HeadMeta:
     lamb, temp  weight of the global similarity, in [0, 1], and factor of the logit, above 0
     provenance  what it was trained from; anything that JSON holds
     calibration what turns its scores, with these λ and γ, into probabilities
+    cascade     which candidates of a cheaper head it need not score
     """
 
     desc_name: str | None = None
@@ -47,6 +49,7 @@ class HeadMeta:
     temp: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] | None = None
+    cascade: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         fits = {
@@ -55,6 +58,7 @@ class HeadMeta:
             "temp": (_lies(self.temp, 1e-9, 1e9), "a number above 0, or null"),
             "provenance": (isinstance(self.provenance, dict), "a dict"),
             "calibration": (isinstance(self.calibration, dict | None), "a dict, or null"),
+            "cascade": (isinstance(self.cascade, dict | None), "a dict, or null"),
         }
         check_fields(self, fits)
 
@@ -98,13 +102,13 @@ def write_native(path: str | Path, state: State, record: dict[str, Any]) -> Path
 def save_meta(path: str | Path, meta: HeadMeta) -> Path:
     """Give the native head at `path` another meta, its weights unchanged; returns its path."""
     _, record = read_native(path)
-    record.pop("calibration", None)
-    return write_json_file(_native_files(path)[1], record | _as_json(meta), indent=2)
+    kept = {key: value for key, value in record.items() if key not in LEARNT}
+    return write_json_file(_native_files(path)[1], kept | _as_json(meta), indent=2)
 
 
 def _as_json(meta: HeadMeta) -> dict[str, Any]:
-    """Without a calibration there is no such key: readers of older files know none."""
-    return {k: v for k, v in asdict(meta).items() if k != "calibration" or v is not None}
+    """What was not learnt has no key: readers of older files know none."""
+    return {k: v for k, v in asdict(meta).items() if k not in LEARNT or v is not None}
 
 
 def is_native(path: str | Path) -> bool:
@@ -187,8 +191,8 @@ def _unpack(record: Any, path: Path) -> tuple[str, Arguments, HeadMeta]:
     what, expected = f"schema is {schema!r}", f"a head's meta, {SCHEMA}"
     require(schema == SCHEMA, what, where=path, expected=expected)
     fields = set(HeadMeta.__dataclass_fields__)
-    needed = {"schema", "model", "arguments", *fields} - {"calibration"}
-    known = needed | {"calibration", "weights_sha256"}
+    needed = {"schema", "model", "arguments", *fields} - {*LEARNT}
+    known = needed | {*LEARNT, "weights_sha256"}
     wrong = sorted(needed - set(record)) + sorted(set(record) - known)
     kinds = {"model": str, "arguments": dict}
     wrong = wrong or [key for key, kind in kinds.items() if not isinstance(record[key], kind)]

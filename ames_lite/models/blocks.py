@@ -24,6 +24,7 @@ from ames_lite.models.head import Encoding
 Pair = tuple[Tensor, Tensor]
 ENTRIES = 700_000  # of the matrices that are made at a time, over all heads: 1.4 MB
 ROWS = 200  # query tokens at a time without gradients
+HIDDEN_ROWS = 512  # of the feed-forward at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,11 +244,18 @@ class PairLayer(nn.Module):
         return self._after(self.norm2, x, self.cross_attn.over_pair(projections, layout, True))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """Tokens [..., D] after the feed-forward."""
-        hidden = self.linear1(self._before(self.norm3, x))
+        """Tokens [..., D] after the feed-forward; without gradients some rows at a time, so that
+        the hidden layer stays in the caches and in memory that the process has.
+        """
+        rows = self._before(self.norm3, x).flatten(0, -2)
+        whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or x.is_cuda
+        parts = [self._update(part) for part in ((rows,) if whole else rows.split(HIDDEN_ROWS))]
+        return self._after(self.norm3, x, torch.cat(parts).view(x.shape))
+
+    def _update(self, rows: Tensor) -> Tensor:
+        hidden = self.linear1(rows)
         # In place autograd would copy it thrice: the output of a linear layer is a view.
-        hidden = hidden.relu() if hidden.requires_grad else hidden.relu_()
-        return self._after(self.norm3, x, self.linear2(hidden))
+        return self.linear2(hidden.relu() if hidden.requires_grad else hidden.relu_())
 
     def read_match(self, x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """The match token [B, D] after cross-attention and feed-forward, in full precision; and

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from ames_lite.io.images import Box, list_folder, no_images
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.io.walking import names_of, real_folders
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors
+from ames_lite.reranking.cascade import Cascade
 from ames_lite.reranking.ensemble import ensemble_scores, rerank
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.retrieval.knn import most_similar
@@ -38,6 +40,13 @@ STEP = 20  # candidates that are scored between two looks at the best score
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
 Place = str | Path
+
+
+class FirstStage(NamedTuple):
+    """The cheap model of a cascade, and what the head scores after it."""
+
+    scorer: PairScorer
+    cascade: Cascade
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Ranker:
     options: ScoringOptions = ScoringOptions()
     database: VectorDatabase | None = None  # that has the vectors; None: the index folder has them
     filter: str | None = None  # of candidates, in the language of the database
+    first: FirstStage | None = None  # None: the head scores all candidates
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,17 +236,18 @@ def search_index(
         near = database_candidates(index, ranker.database, *asked, ranker.filter)
     lamb, temp, num = ranker.lamb, ranker.temp, near.ids.shape[1]
     logits, scored = np.full(near.ids.shape, NO_EVIDENCE, np.float32), 0
-    active = np.arange(len(near.ids))
+    waiting = np.ones(near.ids.shape, np.bool_)
+    if ranker.first is not None:
+        cheap = _logits(index, queries, ranker.first.scorer, ranker.options, near.ids, waiting)
+        waiting = ranker.first.cascade.passes(cheap)
     step = num if ranker.certain == np.inf else STEP
     for start in range(0, num, step):
-        part = slice(start, start + step)
-        ids, sims = near.ids[active, part], near.sims[active, part]
-        found = _logits(index, queries, ranker, active, ids)
-        logits[active, part], scored = found, scored + ids.size
-        best = ensemble_scores(sims, found, lamb, temp).max(axis=1, initial=-np.inf)
-        active = active[best < ranker.certain]
-        if not len(active):
-            break
+        part = waiting.copy()
+        part[:, :start], part[:, start + step :] = False, False
+        found = _logits(index, queries, ranker.scorer, ranker.options, near.ids, part)
+        logits, scored = np.where(part, found, logits), scored + int(part.sum())
+        best = ensemble_scores(near.sims, logits, lamb, temp).max(axis=1, initial=-np.inf)
+        waiting[best >= ranker.certain] = False
     return _ordered(near, logits, lamb, temp, scored)
 
 
@@ -264,18 +275,18 @@ def find_candidates(
 def _logits(
     index: OpenIndex,
     queries: DescriptorStore,
-    ranker: Ranker,
-    rows: npt.NDArray[np.int64],
+    scorer: PairScorer,
+    options: ScoringOptions,
     ids: Ids,
+    among: npt.NDArray[np.bool_],
 ) -> Floats:
-    """Logits [n, K] of the candidates ids [n, K] of the queries in rows [n]."""
-    logits = np.empty(ids.shape, np.float32)
+    """Logits [Q, K] of the candidates ids [Q, K], those `among`; NO_EVIDENCE of the others."""
+    logits = np.full(ids.shape, NO_EVIDENCE, np.float32)
     segment = index.segment[ids]
-    for number in np.unique(segment):
-        q, k = np.nonzero(segment == number)
+    for number in np.unique(segment[among]):
+        q, k = np.nonzero(among & (segment == number))
         gallery = index.row[ids[q, k]]
-        store = index.store(int(number))
-        found, _ = ranker.scorer.score(queries, store, rows[q], gallery, ranker.options)
+        found, _ = scorer.score(queries, index.store(int(number)), q, gallery, options)
         place = np.lexsort((gallery, q))  # the order of PairScores
         logits[q[place], k[place]] = found.logit
     return logits

@@ -11,15 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ames_lite.cli import evaluate, train, tune
 from ames_lite.cli.compose import compose
 from ames_lite.evaluation.tuning import Row
-from ames_lite.io.checkpoint import load_head
+from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
+from ames_lite.io.digest import file_digest
 from ames_lite.io.images import save_jpeg
 from ames_lite.io.json_file import read_json_file
+from ames_lite.models import ELViS
 from ames_lite.reranking.calibration import Calibration, Outcome
+from ames_lite.reranking.cascade import Cascade
 from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 from tests.helpers import ROOT, in_process
@@ -129,6 +133,21 @@ def test_tuning_freezes_what_the_evaluation_reads(head: Path) -> None:
     calibration = Calibration.from_json(meta.calibration)
     assert list(calibration.absent) == ["synthetic-val"]
     assert 0 <= calibration.probability(np.array([[0.0]]))[0, 0] <= 1
+
+
+def test_tuning_with_a_cheaper_head_keeps_what_a_search_may_leave_out(
+    tiny_world: TinyWorld, head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(head, tmp_path / "head")
+    torch.manual_seed(0)
+    cheap = save_head(tmp_path / "cheap", ELViS(dim_in=128), HeadMeta("sift")).parent
+    given = ["dataset=synthetic-val", "desc_name=sift", f"data_root={tiny_world.root}"]
+    given += [f"weights={copy}", f"cascade={cheap}", f"output_dir={tmp_path / 'run'}"]
+    tune.run(compose("tune", [*given, "num_rerank=20", "lamb=0", "temp=1"]))
+    learnt = Cascade.from_json(load_head(copy)[1].cascade)
+    assert learnt.model == "elvis" and learnt.weights == file_digest(cheap / "weights.safetensors")
+    assert 0.5 <= learnt.share <= 1  # ten of twenty pass in any case
+    assert f"cascade: {learnt.share:.1%} of pairs" in capsys.readouterr().out
 
 
 def test_where_no_candidate_is_right_the_head_is_frozen_without_a_calibration(

@@ -19,10 +19,13 @@ from ames_lite.cli.searching import index_folder
 from ames_lite.errors import BadInput, ConfigError, MissingFile
 from ames_lite.extraction.backbones.sift import Sift
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
+from ames_lite.io.digest import file_digest
 from ames_lite.io.images import list_images, load_image, save_jpeg
-from ames_lite.models import AMES
+from ames_lite.models import AMES, ELViS
+from ames_lite.records import NO_EVIDENCE
 from ames_lite.reranking import Reranker
 from ames_lite.reranking.calibration import Calibration, Curve
+from ames_lite.reranking.cascade import Cascade
 from ames_lite.search import image_search
 from ames_lite.search.image_search import Found
 from tests.helpers import main_of, shared_file
@@ -382,7 +385,7 @@ def test_a_certain_search_scores_fewer_candidates_and_keeps_the_rest_behind(
     half = float(np.median(best))  # probabilities of this head are its scores
     some = found(photos, root, tmp_path / "some", *asked, f"certain={half}")
     assert 3 * len(some.queries) <= some.hits.scored < pairs
-    assert f"{1 - some.hits.scored / pairs:.1%} of pairs saved" in capsys.readouterr().out
+    assert f"{some.hits.scored / pairs:.1%} of pairs scored" in capsys.readouterr().out
     for q in range(len(some.queries)):
         assert sorted(some.hits.ids[q]) == sorted(whole.hits.ids[q])
         assert (np.diff(some.hits.scores[q]) <= 0).all()
@@ -391,6 +394,32 @@ def test_a_certain_search_scores_fewer_candidates_and_keeps_the_rest_behind(
     np.testing.assert_array_equal(never.hits.ids, whole.hits.ids)
     with pytest.raises(ConfigError, match="certain=0.5, but the scores are not calibrated"):
         found(photos, root, tmp_path / "no", f"query={photos}", f"weights={weights}", "certain=0.5")
+
+
+def test_a_cascade_scores_what_passes_the_cheap_head_and_keeps_the_rest_behind(
+    photos: Path, root: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cheap = save_head(tmp_path / "cheap", ELViS(dim_in=128), HeadMeta("sift")).parent
+    asked = [f"query={photos}", "lamb=0", "temp=1"]
+    whole = found(photos, root, tmp_path / "whole", *asked, f"weights={weights}")
+    first = found(photos, root, tmp_path / "1", *asked, "model=elvis", f"weights={cheap}")
+    logits = first.hits.logits
+    head, meta = load_head(weights)
+    digest = file_digest(cheap / "weights.safetensors")
+    learnt = Cascade("elvis", digest, float(np.median(logits)), top=2)
+    save_head(tmp_path / "head", head, replace(meta, cascade=learnt.as_json()))
+    both = [f"weights={tmp_path / 'head'}", f"cascade={cheap}"]
+    some = found(photos, root, tmp_path / "some", *asked, *both)
+    passing = learnt.passes(logits)
+    assert some.hits.scored == passing.sum() < whole.hits.scored
+    wanted = np.where(passing, whole.hits.logits, NO_EVIDENCE)
+    np.testing.assert_allclose(some.hits.logits, wanted, atol=1e-5)
+    np.testing.assert_array_equal(np.sort(some.hits.ids), np.sort(whole.hits.ids))
+    assert f"cascade behind elvis: {passing.mean():.1%} of pairs scored" in capsys.readouterr().out
+    for other in (weights, tmp_path / "head"):
+        with pytest.raises(ConfigError, match="learnt nothing of it"):
+            config = [f"weights={other}", f"cascade={weights}"]
+            found(photos, root, tmp_path / "no", *asked, *config)
 
 
 @pytest.mark.slow

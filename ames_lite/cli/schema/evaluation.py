@@ -79,6 +79,8 @@ class Tune(Scored):
     # values of λ to choose from
     temp: Number | list[Number] = listed(0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
     # values of γ to choose from
+    cascade: Head | None = None  # a cheaper head: which of its candidates the head of weights= need
+    # not score in a search is learnt, and kept in its meta.json
 
 
 @dataclass
@@ -227,6 +229,8 @@ class Searching(Heads, Describing, Root):
     lamb: Number | None = None  # λ, weight of the global similarity; null: the head's own
     temp: Number | None = None  # γ, factor of the logit; null: as the head was released with
     num_rerank: Count = 100  # candidates reranked per query
+    cascade: Head | None = None  # a cheaper head, as in ames tune: it scores all candidates, and
+    # the head those that may reach the first places; null: the head scores all
     threshold: Number | None = None  # an answer must score above it; null: every query is answered
     max_false: Number | None = None  # instead of threshold: share of absent queries answered
     query_desc_num: Count | None = None  # strongest descriptors of a query; null: all
