@@ -161,7 +161,7 @@ class Scoring(Device):
 
     max_memory: float = 8.0  # GiB of host memory; beyond it queries are processed in groups
     threads: Count | None = None  # of the CPU; null: torch's default
-    compile: bool = False  # torch.compile: pays where pairs are many, and needs a compiler
+    compile: bool = False  # torch.compile, for a GPU; on a CPU it was slower. Needs a compiler
 
 
 class Key(NamedTuple):
