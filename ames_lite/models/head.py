@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ames_lite.errors import BadInput, ConfigError
 
-CPU_BLOCK_ENTRIES = 2**19  # of the matrices of a block of pairs: 2 MiB, to stay in the caches
+CPU_BLOCK_ENTRIES = 2**21  # of the matrices of a block of pairs: 8 MiB, of the last cache
 BLOCK_ENTRIES = 2**27  # ... elsewhere: half a GiB
 
 
