@@ -36,7 +36,8 @@ test: setup
 MIN := .venv-min
 test-min: setup
 	$(PYTHON) -m venv $(MIN)
-	$(MIN)/bin/python -m pip install --quiet $$($(BIN)/python tools/lower_bounds.py) "pytest>=9" "pytest-xdist>=3.6" hypothesis mypy pillow-heif
+	$(MIN)/bin/python -m pip install --quiet $$($(BIN)/python tools/lower_bounds.py requirements.txt)
+	$(MIN)/bin/python -m pip install --quiet --no-deps $$($(BIN)/python tools/lower_bounds.py requirements-extras.txt)
 	$(MIN)/bin/python -m pip install --quiet --no-deps -e .
 	OMP_NUM_THREADS=1 $(MIN)/bin/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
