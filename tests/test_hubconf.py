@@ -46,8 +46,9 @@ WIDTHS = {
     "sift_ames": 128,
     "sift_elvis": 128,
     "photo_elvis": 256,
+    "photo_elvis_small": 256,
 }
-SHIPPED = ["sift_ames", "sift_elvis", "photo_elvis"]
+SHIPPED = ["sift_ames", "sift_elvis", "photo_elvis", "photo_elvis_small"]
 PUBLISHED = [name for name in WIDTHS if name not in SHIPPED]
 
 # Run with: repository, path of a native sift head, JSON list of the top-level modules to refuse.

@@ -35,7 +35,9 @@ from ames_lite.reranking.explain import PairExplanation, explain
 from ames_lite.reranking.reranker import Reranker, StoredRow, StoredRows, is_stored
 from ames_lite.runtime import pick_device
 
-FOLDER = "photo_elvis, sift_elvis, sift_ames, or the folder of a head of your own"
+FOLDER = (
+    "photo_elvis, photo_elvis_small, sift_elvis, sift_ames, or the folder of a head of your own"
+)
 Query = ImageLike | Described | StoredRow
 Candidates = Sequence[ImageLike | Described] | npt.NDArray[np.generic] | StoredRows
 
@@ -79,8 +81,8 @@ class ImageReranker:
     def load(
         cls, name: str | Path = "photo_elvis", *, device: str = "auto", precision: str = "fp32"
     ) -> ImageReranker:
-        """A shipped head (photo_elvis, sift_elvis, sift_ames) or the folder of one's own, with the
-        backbone that it was trained on. Raises MissingFile; BadInput where they do not fit.
+        """A shipped head (as photo_elvis_small) or the folder of one's own, with the backbone that
+        it was trained on. Raises MissingFile; BadInput where they do not fit.
         """
         path = Path(name) if Path(name).is_dir() else shipped_head(str(name), FOLDER)
         head, meta = load_head(path)
