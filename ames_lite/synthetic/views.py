@@ -114,8 +114,7 @@ def _stand_about(rng: Rng, canvas: FloatImage, clutter: Sequence[Image], count: 
         if rng.random() < 0.4:
             mask[:] = 255
         mask = cv2.warpAffine(mask, turn, size[::-1])
-        piece = cv2.warpAffine(tile, turn, size[::-1]).astype(np.float32)
-        canvas[mask > 127] = piece[mask > 127]
+        _lay(canvas, cv2.warpAffine(tile, turn, size[::-1]), mask)
         covered |= mask
     return covered > 127
 
@@ -161,4 +160,12 @@ def _warp(canvas: FloatImage, tile: Image, homography: Floats) -> None:
     warp = homography @ np.diag([tile.shape[1] / target[0], tile.shape[0] / target[1], 1.0])
     size = canvas.shape[1::-1]
     mask = cv2.warpPerspective(np.full(small.shape[:2], 255, np.uint8), warp, size)
-    canvas[mask > 127] = cv2.warpPerspective(small, warp, size)[mask > 127]
+    _lay(canvas, cv2.warpPerspective(small, warp, size), mask)
+
+
+def _lay(canvas: FloatImage, piece: Image, mask: Image) -> None:
+    """Copy the piece to where its mask is; only the rectangle around that is looked at."""
+    x, y, width, height = cv2.boundingRect(mask)
+    window = np.s_[y : y + height, x : x + width]
+    inside = (mask[window] > 127)[..., None]
+    np.copyto(canvas[window], piece[window], where=inside)
