@@ -75,6 +75,11 @@ def options_of(group: str) -> list[str]:
     return sorted(set(found))
 
 
+def options_with(group: str, key: str) -> list[str]:
+    """Values of a group whose YAML has a key of that name; nothing is composed."""
+    return [one for one in options_of(group) if key in _keys(f"{group}/{one}")]
+
+
 def _yaml(name: str) -> Path:
     files = [folder / f"{name}.yaml" for folder in config_dirs()]
     found = next((path for path in files if path.is_file()), None)
@@ -250,18 +255,23 @@ def sweep_values(text: str) -> list[str]:
 
 def _check_group(group: str, value: str, name: str) -> None:
     value = value[1:-1] if is_quoted(value) else value
-    options = experiments_of(name) if group == "experiment" else options_of(group)
-    options = [one for one in options if OF_ONE.get((group, one), name) == name]
-    if value not in options:
+    options = options_of(group)
+    if value not in options or not _fits(group, value, name):
         of_others = f"{group}={value} is not one of {name}"
-        what = of_others if value in options_of(group) else f"there is no {group} '{value}'"
-        raise unknown(what, value, options)
+        what = of_others if value in options else f"there is no {group} '{value}'"
+        raise unknown(what, value, [one for one in options if _fits(group, one, name)])
+
+
+def _fits(group: str, value: str, name: str) -> bool:
+    """Whether a command takes this value of a group: an experiment sets nothing that it lacks."""
+    if group == "experiment":
+        return _keys(f"experiment/{value}") <= _keys(name)
+    return OF_ONE.get((group, value), name) == name
 
 
 def experiments_of(name: str) -> list[str]:
     """The experiments of a command: those that set nothing that it does not have, sorted."""
-    known = _keys(name)
-    return [one for one in options_of("experiment") if _keys(f"experiment/{one}") <= known]
+    return [one for one in options_of("experiment") if _fits("experiment", one, name)]
 
 
 def _keys(name: str) -> frozenset[str]:

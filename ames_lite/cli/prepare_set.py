@@ -7,7 +7,7 @@ gallery.txt and gnd_<folder>.json.
 from dataclasses import replace
 from pathlib import Path
 
-from ames_lite.cli.compose import options_of
+from ames_lite.cli.compose import options_with
 from ames_lite.cli.schema.extraction import PrepareSet
 from ames_lite.cli.schema.keys import Dataset
 from ames_lite.cli.shell import data_root, dataset_named
@@ -51,7 +51,7 @@ def _parts(config: PrepareSet) -> Relation:
 
 def readable() -> list[str]:
     """The data sets that this command prepares."""
-    return [name for name in options_of("dataset") if dataset_named(name).reader]
+    return options_with("dataset", "reader")
 
 
 def _describe(dataset: Dataset, made: Relation, folder: Path) -> list[str]:

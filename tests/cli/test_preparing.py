@@ -100,8 +100,8 @@ def test_remedies_of_every_data_set_end_in_a_command_or_in_its_page(
     dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing is there: the last word is where the set comes from, or how it is made."""
-    page = compose("evaluate", [f"dataset={dataset}"]).dataset.page
     name, words = "evaluate", [f"dataset={dataset}", "model=chamfer", "lamb=0", "temp=1"]
+    page = compose(name, words).dataset.page
     words += [f"data_root={tmp_path}", "desc_name=sift"]
     seen: list[str] = []
     for _ in range(LONGEST):

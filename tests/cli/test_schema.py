@@ -192,7 +192,7 @@ def test_every_command_composes_to_what_its_annotations_say(name: str) -> None:
 @pytest.mark.parametrize("option", options_of("dataset"))
 def test_every_data_set_is_what_its_annotations_say(option: str) -> None:
     """It names a protocol, a role and where it comes from."""
-    dataset = compose("evaluate", [f"dataset={option}"]).dataset
+    dataset = compose("prepare_set", [f"dataset={option}"]).dataset
     check(dataset)
     protocols = [None] if option == "folder" else PROTOCOLS  # its dataset.json names it
     assert dataset.option == option and dataset.protocol in protocols
