@@ -232,7 +232,10 @@ def whole_run(name: str, root: Path) -> dict[str, Any]:
     return evaluate.run(compose("evaluate", [*given, *options, *output]))
 
 
-@pytest.mark.parametrize("name", RECALL_AT_1)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=[pytest.mark.slow] * (one == "hawkins")) for one in RECALL_AT_1],
+)  # hawkins has 245 images
 def test_a_miniature_goes_from_pixels_to_recall(name: str, tmp_path: Path) -> None:
     results = whole_run(name, tmp_path)
     metrics, small = results["global"], MINIATURES[name.split()[0]]

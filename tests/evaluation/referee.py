@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -82,8 +83,12 @@ def lists_of(truth: GroundTruth, setting: str, q: int) -> tuple[set[int], set[in
 
 def score(sim: np.float32, logit: float, lamb: float, temp: float) -> np.float32:
     """In float32 throughout, as the library has it."""
-    local = np.float32(1) / (np.float32(1) + np.exp(-np.float32(temp) * np.float32(logit)))
-    return np.float32(lamb) * sim + np.float32(1 - lamb) * local
+    return np.float32(lamb) * sim + np.float32(1 - lamb) * _local(logit, temp)
+
+
+@lru_cache(maxsize=4096)  # planted logits are few
+def _local(logit: float, temp: float) -> np.float32:
+    return np.float32(1) / (np.float32(1) + np.exp(-np.float32(temp) * np.float32(logit)))
 
 
 def reranked_ids(

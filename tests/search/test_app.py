@@ -21,7 +21,6 @@ from tests.browser import PHONE, Chromium
 from tests.search.photos import save_photos
 from tests.search.test_session import SIFT, below
 
-app = pytest.importorskip("ames_lite.search.app", reason="no gradio here", exc_type=ImportError)
 listen = pytest.importorskip("ames_lite.search.web").listen
 by = pytest.importorskip("selenium.webdriver.common.by", reason="no selenium here").By
 RANKER = Ranker(verifier_scorer("mutual_nn"), 0.3, 0.1)
@@ -36,6 +35,9 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    # gradio imports for seconds: only where the app is tested, not in every process that collects
+    needs = {"reason": "no gradio here", "exc_type": ImportError}
+    app: Any = pytest.importorskip("ames_lite.search.app", **needs)
     folder = tmp_path_factory.mktemp("app")
     photos = save_photos(folder / "photos <b>")
     index_images(photos, folder / "index", SIFT)
