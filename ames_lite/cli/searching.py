@@ -82,6 +82,7 @@ def open_folder(config: Searching, ranks: bool = True, certain: float | None = N
             index,
             backbone,
             vocabulary=config.vocabulary or released,
+            code_bytes=config.code_bytes,
             workers=config.workers,
             rebuild=config.rebuild,
         )

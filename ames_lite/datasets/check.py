@@ -200,9 +200,8 @@ def _native_faults(store: DescriptorStore) -> Iterator[tuple[int, Faults]]:
     for first in range(0, len(store), step):
         stop = min(first + step, len(store))
         rows = np.s_[first:stop]
-        valid = np.arange(store.max_count) < store.count[rows, None]
         xy, weight = (store.stored(name, first, stop) for name in ("xy", "weight"))
-        descriptors = store.stored("descriptors", first, stop)
+        descriptors, valid = store.read_descriptors(np.arange(first, stop))
         faults = _descriptor_faults(descriptors, valid, store.packed)
         faults |= _placed_faults(xy, weight, valid)
         empty = (store.count[rows] == 0) & (store.status[rows] != FAILED)

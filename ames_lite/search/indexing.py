@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ames_lite.errors import require
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.extraction.backbones.interface import Backbone
+from ames_lite.extraction.compressing import compress_store, fit_codebook, is_compressed
 from ames_lite.extraction.descriptors import extract_descriptors
 from ames_lite.extraction.globals import extract_globals, from_store
 from ames_lite.extraction.vocabulary import Source, build_vocabulary
@@ -27,8 +28,10 @@ from ames_lite.io.digest import array_digest, file_digest, names_digest
 from ames_lite.io.images import no_images
 from ames_lite.io.provenance import check_provenance, differences
 from ames_lite.io.writing import locked
+from ames_lite.retrieval.product_codes import check_code_bytes
 from ames_lite.search.index import (
     PENDING,
+    REMEDY,
     Entry,
     ImageFile,
     IndexRecord,
@@ -83,6 +86,7 @@ def index_images(
     backbone: Backbone,
     *,
     vocabulary: str | Path | None = None,
+    code_bytes: int | None = None,
     workers: int = 1,
     rebuild: bool = False,
 ) -> Indexed:
@@ -90,20 +94,23 @@ def index_images(
 
     vocabulary: of VLAD; None: the backbone's own vectors, or where it has none the index' own
     vocabulary, fitted on the images of the first run. An index of another backbone or other
-    settings is made anew; with another vocabulary only the vectors are. workers: processes that
-    describe (above 1 call from under a main guard). Raises MissingFile, or BadInput: no images, the
-    index of another folder, another process at it.
+    settings is made anew; with another vocabulary only the vectors are. code_bytes: of a local
+    descriptor as product codes; None: as the index has them, at first float16. workers: processes
+    that describe (above 1 call from under a main guard). Raises MissingFile, or BadInput: no
+    images, the index of another folder, another process at it.
     """
     files, notes = scan_images(images)
     if not files:
         raise no_images(Path(images))
+    if code_bytes is not None:
+        check_code_bytes(code_bytes, backbone.dim)
     given = None if vocabulary is None else Vlad(vocabulary)
     root, place = Path(images).absolute(), Path(folder).absolute()
     other = place.is_file() or (place.is_dir() and any(place.iterdir()) and not is_index(place))
     what = "the place of the index holds something else"
     require(not other, what, where=place, expected="an index, an empty folder or a new one")
     with locked(place, "another process is indexing this folder", "wait until it has finished"):
-        indexed = _Run(root, place, backbone, workers, given).run(files, rebuild)
+        indexed = _Run(root, place, backbone, workers, given, code_bytes).run(files, rebuild)
     return indexed._replace(notes=(*notes, *indexed.notes))
 
 
@@ -142,6 +149,7 @@ class _Run:
     backbone: Backbone
     workers: int
     vocabulary: Vlad | None
+    code_bytes: int | None
 
     def __post_init__(self) -> None:
         self.made = check_provenance(self.backbone.provenance)
@@ -159,6 +167,7 @@ class _Run:
         changes = compare(files, known, looked_before, self._digest)
         entries = [*changes.kept, *self._describe_new(changes.todo)]
         digest = self._settle_vocabulary("" if old is None else old.vocabulary, entries)
+        self._compress(entries)
         if old is not None and old.vocabulary != digest:
             self.notes.append("the vocabulary is another: the vectors are made again")
         entries = self._joined(entries) if changes.todo or changes.gone else entries
@@ -229,20 +238,40 @@ class _Run:
         """Describe the images of a plan, or resume; returns their entries."""
         segment = plan.entries[0].segment
         path = local_path(self.place, segment)
-        extract_descriptors(
-            self.backbone,
-            self.root,
-            [entry.name for entry in plan.entries],
-            local=path,
-            vectors=self._own_vectors(segment),
-            workers=self.workers,
-            on_bad_image="skip",
-            say_bad=False,  # once, for the whole index
-        )
+        if not is_compressed(path):
+            extract_descriptors(
+                self.backbone,
+                self.root,
+                [entry.name for entry in plan.entries],
+                local=path,
+                vectors=self._own_vectors(segment),
+                workers=self.workers,
+                on_bad_image="skip",
+                say_bad=False,  # once, for the whole index
+            )
         with DescriptorStore.open(path) as store:
             rows = np.flatnonzero(store.status == FAILED).tolist()
             bad = {row: store.reason(row).split("\n")[0] for row in rows}
         return [entry._replace(failed=bad.get(entry.row, "")) for entry in plan.entries]
+
+    def _compress(self, entries: Sequence[Entry]) -> None:
+        """Product codes in all segments, where they are asked for or some have them."""
+        floats, codebook, wanted = [], None, self.code_bytes
+        for path in [local_path(self.place, segment) for segment in segments_of(entries)]:
+            with DescriptorStore.open(path, REMEDY) as store:
+                codebook = codebook if store.codebook is None else store.codebook
+                floats += [path] if store.codebook is None else []
+        if codebook is None and wanted is not None:
+            largest = max(floats, key=lambda path: path.stat().st_size)
+            with DescriptorStore.open(largest, REMEDY) as store:
+                codebook = fit_codebook(store, wanted)
+        if codebook is None:
+            return
+        what = f"code_bytes={wanted}, and the index has {len(codebook)}"
+        fine = wanted in (None, len(codebook))
+        require(fine, what, where=self.place, expected="one number", remedy="rebuild=true")
+        for path in floats:
+            compress_store(path, codebook)
 
     def _own_vectors(self, segment: int) -> Path | None:
         """Path of the backbone's own vectors; None where VLAD is used."""
@@ -337,6 +366,7 @@ class _Row:
     def __init__(self, store: Any, entry: Entry) -> None:
         self.schema, self.path, self.provenance = store.schema, store.path, store.provenance
         self.has_checksums, self.layout = store.has_checksums, store.layout
+        self.codebook = store.codebook
         self.names = (entry.name,)
         self._stored, self._row = store.stored, entry.row
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, explained, require
 from ames_lite.io.digest import array_digest, file_identity, names_digest
 from ames_lite.records import LocalDescriptors
+from ames_lite.retrieval.product_codes import VALUES, decode
 from ames_lite.retrieval.rows import runs
 from ames_lite.stores import checksums, hdf5, row_layout, storage
 from ames_lite.stores.row_store import REMEDY, Array, RowStore
@@ -37,7 +38,8 @@ class DescriptorStore(RowStore):
     """A complete store of local descriptors, for reading.
 
     count int32 [N]; size int32 [N, 2] (height, width); max_count: K; dim: D (bits where packed);
-    packed; dtype of descriptors. published: see `PublishedStore`, which reads another form of file.
+    packed; dtype of descriptors; codebook: of product codes, which are decoded as they are read,
+    else None. published: see `PublishedStore`, which reads another form of file.
     """
 
     create = DescriptorWriter
@@ -91,7 +93,12 @@ class DescriptorStore(RowStore):
 
     def _parts(self, row: int, count: int) -> list[Any]:
         real = min(int(self.count[row]), count)
-        return [self.stored(name, row, row + 1)[0, :real] for name in row_layout.PER_DESCRIPTOR]
+        parts = (self.stored(name, row, row + 1)[0, :real] for name in row_layout.PER_DESCRIPTOR)
+        descriptors, *others = parts
+        return [self._decoded(descriptors), *others]
+
+    def _decoded(self, descriptors: Array) -> Array:
+        return descriptors if self.codebook is None else decode(self.codebook, descriptors)
 
     def weights(self, first: int, stop: int) -> npt.NDArray[Any]:
         """[n, K] of rows first to stop of the file, padding among them."""
@@ -143,7 +150,8 @@ class DescriptorStore(RowStore):
             whole = min(self.max_count, checksums.RUN * runs)
         descriptors = self._read_rows("descriptors", first, stop, whole)
         self._verify("descriptors", first, descriptors)
-        return descriptors[:, :count], np.arange(count) < self.count[first:stop, None]
+        valid = np.arange(count) < self.count[first:stop, None]
+        return self._decoded(descriptors[:, :count]), valid
 
     def fingerprint(self) -> str:
         """What tells this store from another of the same provenance: its checksums.
@@ -156,16 +164,23 @@ class DescriptorStore(RowStore):
         return names_digest([array_digest(self.size), *map(file_identity, files)])[:32]
 
     def layout(self, names: Sequence[str]) -> row_layout.Layout:
-        return row_layout.store_layout(names, self.max_count, self.dim, self.dtype.name)
+        code_bytes = 0 if self.codebook is None else len(self.codebook)
+        sizes = (self.max_count, self.dim, self.dtype.name)
+        return row_layout.store_layout(names, *sizes, code_bytes)
 
     def _read_header(self, file: hdf5.File) -> None:
-        kinds, shape = ("float16", "uint8"), (None, None, None)
+        kinds, shape = ("float16", "uint8", "int8"), (None, None, None)
         descriptors = hdf5.dataset(file, "descriptors", shape, kinds, spread=True)
         self.packed: bool = descriptors.dtype == np.uint8
         num, self.max_count, width = (int(length) for length in descriptors.shape)
         self.dim = width * 8 if self.packed else width
-        self.dtype = descriptors.dtype
-        wanted = row_layout.layout(num, self.max_count, self.dim, self.packed)
+        self.dtype, code_bytes = descriptors.dtype, 0
+        if descriptors.dtype == np.int8:
+            hdf5.dataset(file, "codebook", (width, VALUES, None), ("float16",))
+            book = self.codebook = file.whole("codebook")
+            self.dim, self.dtype, code_bytes = width * book.shape[2], book.dtype, width
+        sizes = (num, self.max_count, self.dim, self.packed)
+        wanted = row_layout.layout(*sizes, code_bytes=code_bytes)
         self.has_checksums = file.has_checksums
         if not file.has_checksums:
             del wanted["checksum"]

@@ -149,6 +149,9 @@ def join_stores(
     """
     output, first = Path(output), stores[0]
     storage.check_compression(compression)
+    for store in stores[1:]:
+        both, files = (first.provenance, store.provenance), (first.path, store.path)
+        compare_provenance(*both, ("codebook",), files=files)
     names = [name for store in stores for name in store.names] if names is None else names
     wanted = first.layout(names)
     if keep and not overwrite and output.exists():
@@ -166,8 +169,11 @@ def join_stores(
             else:
                 hdf5.create_contiguous(file, name, shape, dtype)
         file["name"][:] = hdf5.encode_names(names)
+        if first.codebook is not None:
+            file["codebook"][:] = first.codebook
         for name in wanted:
-            if name != "name" and not (name in row_layout.PER_DESCRIPTOR and linked):
+            spread = linked and name in row_layout.PER_DESCRIPTOR
+            if name not in row_layout.AT_ONCE and not spread:
                 for copied in _copy(stores, file[name], wanted):
                     progress(copied if name == "descriptors" else 0)
     return output

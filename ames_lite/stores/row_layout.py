@@ -2,8 +2,9 @@
 
 N images, K descriptors per image at most, D width (bits where packed). All data sets are
 contiguous, uncompressed and allocated at once, so that the size of a file is known before the work.
-Rows never shift: a failed image keeps its row. The first of a row's checksums is of its status,
-count and size together, the others are of its BY_ROW data sets, in that order.
+Rows never shift: a failed image keeps its row; a codebook alone has no rows. The first of a row's
+checksums is of its status, count and size together, the others are of its BY_ROW data sets, in that
+order.
 """
 
 import math
@@ -16,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, require
+from ames_lite.retrieval.product_codes import VALUES, check_code_bytes
 from ames_lite.stores import checksums, hdf5
 
 LOCAL_SCHEMA = hdf5.Schema("ames_lite/local_descriptors/2", "ames_lite/local_descriptors/1")
 GLOBAL_SCHEMA = hdf5.Schema("ames_lite/global_descriptors/2", "ames_lite/global_descriptors/1")
 PER_DESCRIPTOR = ("descriptors", "xy", "scale", "weight")
 HEAD = ("status", "count", "size")
+AT_ONCE = ("name", "codebook")  # written before the first row
 BY_ROW = ("reason", "weight", "scale", "xy", "descriptors")
 GLOBAL_KINDS = ("float16", "float32")
 TODO, DONE, FAILED = 0, 1, 2  # values of `status`
@@ -30,10 +33,20 @@ REASON_BYTES = 160
 Layout = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
-def layout(num: int, max_count: int, dim: int, packed: bool, name_bytes: int = 1) -> Layout:
-    """Shape and dtype of every data set of a local store, in the order of the file."""
-    width, kind = (dim // 8, np.uint8) if packed else (dim, np.float16)
-    return {
+def layout(
+    num: int, max_count: int, dim: int, packed: bool, name_bytes: int = 1, code_bytes: int = 0
+) -> Layout:
+    """Shape and dtype of every data set of a local store, in the order of the file.
+
+    code_bytes: C of product codes (`retrieval.product_codes`), bytes under the name of int8, which
+    no reader takes for bits; 0: none.
+    """
+    width, kind = (dim // 8, "uint8") if packed else (dim, "float16")
+    book: Layout = {}
+    if code_bytes:
+        width, kind = code_bytes, "int8"
+        book = {"codebook": ((width, VALUES, dim // width), np.dtype(np.float16))}
+    return book | {
         "status": ((num,), np.dtype(np.uint8)),
         "count": ((num,), np.dtype(np.int32)),
         "size": ((num, 2), np.dtype(np.int32)),  # height, width
@@ -47,7 +60,9 @@ def layout(num: int, max_count: int, dim: int, packed: bool, name_bytes: int = 1
     }
 
 
-def store_layout(names: Sequence[str], max_count: int, dim: int, dtype: str) -> Layout:
+def store_layout(
+    names: Sequence[str], max_count: int, dim: int, dtype: str, code_bytes: int = 0
+) -> Layout:
     """The `layout` of a store of these names. Raises BadInput for sizes that none can have."""
     if dtype not in ("float16", "uint8"):
         raise BadInput(f"dtype is {dtype!r}", expected="'float16', or 'uint8' for packed bits")
@@ -55,7 +70,11 @@ def store_layout(names: Sequence[str], max_count: int, dim: int, dtype: str) -> 
         raise BadInput(f"max_count is {max_count} and dim {dim}", expected="both at least 1")
     if dtype == "uint8" and dim % 8:
         raise BadInput(f"dim is {dim} bits", expected="a multiple of 8 where bits are packed")
-    return layout(len(names), max_count, dim, dtype == "uint8", hdf5.encode_names(names).itemsize)
+    if code_bytes:
+        require(dtype == "float16", f"codes of {dtype}", expected="codes of float16")
+        check_code_bytes(code_bytes, dim)
+    name_bytes = hdf5.encode_names(names).itemsize
+    return layout(len(names), max_count, dim, dtype == "uint8", name_bytes, code_bytes)
 
 
 def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> Layout:
@@ -74,7 +93,7 @@ def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> La
 
 def small_of(wanted: Layout) -> list[str]:
     """The data sets that are always read whole."""
-    return [name for name in ("name", *HEAD) if name in wanted]
+    return [name for name in (*AT_ONCE, *HEAD) if name in wanted]
 
 
 def checksum_columns(names: Iterable[str]) -> dict[str, int]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, MissingFile, existing_file, require
 from ames_lite.io import remedies
 from ames_lite.io.provenance import Provenance
+from ames_lite.retrieval.product_codes import Codebook
 from ames_lite.stores import hdf5, row_layout, storage
 from ames_lite.stores.direct import DirectRows, locate
 
@@ -40,6 +41,7 @@ class RowStore:
     dim: int
     dtype: np.dtype[Any]
     has_checksums = False
+    codebook: Codebook | None = None  # of product codes
     _data_set = "descriptors"  # what is read by the row
 
     def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:

@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, require
 from ames_lite.io import writing
+from ames_lite.io.digest import array_digest
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.records import LocalDescriptors
+from ames_lite.retrieval.product_codes import Codebook, encode
 from ames_lite.stores import hdf5, row_layout
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -49,6 +51,7 @@ class RowWriter:
 
     _remedy: str | None = None  # of what does not fit
     _failed_entry = 0.0  # of the descriptors of an image that failed
+    codebook: Codebook | None = None  # of descriptors that are kept as product codes
 
     def __init__(
         self,
@@ -142,6 +145,8 @@ class RowWriter:
             for name, (shape, dtype) in self._layout.items():
                 hdf5.create_contiguous(file, name, shape, dtype)
             file["name"][:] = encoded
+            if self.codebook is not None:
+                file["codebook"][:] = self.codebook
 
     def _check_same_store(self) -> None:
         stored = hdf5.dataset(self._file, "name", (None,), ("text",))[:]
@@ -208,9 +213,11 @@ class RowWriter:
 
     def _blank(self, num: int, status: int = row_layout.DONE) -> dict[str, npt.NDArray[Any]]:
         """Rows [num, ...] for `_write`, of images that failed but for their status."""
-        rows = {n: np.zeros((num, *shape[1:]), kind) for n, (shape, kind) in self._layout.items()}
+        by_row = self._layout.keys() - {*row_layout.AT_ONCE, "checksum"}
+        wanted = {name: self._layout[name] for name in by_row}
+        rows = {name: np.zeros((num, *shape[1:]), kind) for name, (shape, kind) in wanted.items()}
         rows["status"][:], rows["descriptors"][:] = status, self._failed_entry
-        return {name: rows[name] for name in rows.keys() - {"name", "checksum"}}
+        return rows
 
 
 class DescriptorWriter(RowWriter):
@@ -226,13 +233,20 @@ class DescriptorWriter(RowWriter):
         dim: int,
         dtype: str,
         provenance: Mapping[str, Any],
+        *,
+        codebook: Codebook | None = None,
         **begin: Unpack[Begin],
     ) -> None:
         """max_count: K, descriptors per image at most; dim: D (bits where packed); dtype:
-        'float16', or 'uint8' for packed bits. Raises BadInput for bad sizes or names; see `Begin`.
+        'float16', or 'uint8' for packed bits; codebook: float16 is kept as its product codes.
+        Raises BadInput for bad sizes or names; see `Begin`.
         """
         names = hdf5.check_names(names, "the image list")
-        wanted = row_layout.store_layout(names, max_count, dim, dtype)
+        code_bytes = 0 if codebook is None else len(codebook)
+        wanted = row_layout.store_layout(names, max_count, dim, dtype, code_bytes)
+        if codebook is not None:
+            of_codes = {"codebook": array_digest(codebook), "code_bytes": code_bytes}
+            provenance, self.codebook = {**provenance, **of_codes}, codebook
         self.max_count, self.dim, self.packed = max_count, dim, dtype == "uint8"
         super().__init__(path, row_layout.LOCAL_SCHEMA, names, wanted, provenance, **begin)
 
@@ -251,7 +265,7 @@ class DescriptorWriter(RowWriter):
         self._write(first, rows)
 
     def _stored(self, name: str, given: LocalDescriptors) -> npt.NDArray[np.generic]:
-        values, width = given.descriptors, self._layout["descriptors"][0][2]
+        values, width = given.descriptors, self.dim // 8 if self.packed else self.dim
         found, most = values.dtype, self.max_count
         same = (found == np.uint8) == self.packed
         self._fit(same, name, f"are {found}", "a store of the same dtype")
@@ -259,10 +273,10 @@ class DescriptorWriter(RowWriter):
         self._fit(given.count <= most, name, f"are {given.count}", f"at most {most}")
         self._fit(given.placed, name, "have no positions", "x, y in [0, 1] of the image")
         with np.errstate(over="ignore"):
-            stored = values if self.packed else values.astype(np.float16, copy=False)
+            stored: Any = values if self.packed else values.astype(np.float16, copy=False)
         finite = np.isfinite(stored).all()
         self._fit(finite, name, "leave the range of float16", "values up to 65504")
-        return stored
+        return stored if self.codebook is None else encode(self.codebook, stored)
 
 
 class GlobalWriter(RowWriter):

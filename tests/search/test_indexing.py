@@ -428,3 +428,42 @@ def test_the_record_is_plain_json(photos: Path, vocabulary: Path, tmp_path: Path
         photos
     )
     assert [entry[0] for entry in record["entries"]] == list_images(photos)
+
+
+def test_product_codes_stay_with_the_index(
+    photos: Path, vocabulary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "index"
+
+    def grown(**more: Any) -> tuple[Indexed, int]:
+        return run(photos, index, vocabulary, backbone=Counting(top_k=60), **more)
+
+    def codebooks() -> list[bytes]:
+        with OpenIndex(index) as opened:
+            books = [opened.store(int(number)).codebook for number in set(opened.segment)]
+        assert all(book is not None and len(book) == 32 for book in books)
+        return [book.tobytes() for book in books if book is not None]
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    grown(code_bytes=32)
+    before, first = contents(index), codebooks()
+    picture(photos / "new.jpg", 9)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module._Run, "_fill_vectors", stop)
+        grown()
+    done, shown = grown()
+    assert (done.total, shown) == (7, 0) and set(codebooks()) == set(first)
+    for name, (descriptors, _) in before.items():
+        np.testing.assert_array_equal(contents(index)[name][0], descriptors)
+    alone = Counting(top_k=60).extract(load_image(photos / "new.jpg")).descriptors
+    found = contents(index)["new.jpg"][0]
+    assert (alone * found).sum(axis=1).mean() > 0.8
+    with pytest.raises(BadInput, match="code_bytes=16, and the index has 32"):
+        grown(code_bytes=16)
+    picture(photos / "another.jpg", 10)
+    monkeypatch.setattr(module, "MOST_SEGMENTS", 1)
+    grown()
+    np.testing.assert_array_equal(contents(index)["new.jpg"][0], found)
+    assert len(stores(index)) < 3 * 2 and set(codebooks()) == set(first)

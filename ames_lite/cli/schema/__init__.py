@@ -16,7 +16,7 @@ NAMES = (
     *("build_vocabulary", "extract_globals", "fit_whitening", "prepare_topk_global"),
     *("train_detector", "prepare_dataset", "prepare_set", "check_store", "train", "tune"),
     *("evaluate", "compare", "failures", "plot", "place_recognition", "search", "app", "demo"),
-    *("import_features", "rerank", "serve", "finetune", "classify"),
+    *("compress_store", "import_features", "rerank", "serve", "finetune", "classify"),
 )
 _CLASSES: dict[str, type] = {**vars(extraction), **vars(evaluation)} | {
     **vars(exchange),

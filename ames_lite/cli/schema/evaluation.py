@@ -240,6 +240,8 @@ class Searching(Heads, Describing, Root):
     filter: str | None = None  # of candidates, in the language of that database
     vocabulary: Path | None = None  # a vlad_*.npz; null: the backbone's own global vector; where it
     # has none, the vocabulary beside the released head, else one fitted on the images
+    code_bytes: Count | None = None  # product codes in the index: bytes of a local descriptor
+    # (photo: 64, sift: 32, an eighth of float16); null: float16, or the codes of the index
     update: bool = True  # look for new, changed and deleted images; false: search as it is
     rebuild: bool = False  # rebuild the index from scratch
     top: Count = 12  # images of a query that are shown

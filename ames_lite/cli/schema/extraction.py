@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ames_lite.cli.schema.keys import (
+    Count,
     Data,
     Dataset,
     Describing,
@@ -202,6 +203,14 @@ class PrepareSet(Overwrite, Data):
     changed: dataset.options.radius=10.0"""
 
     overwrite: bool = False  # true: replace lists that differ
+
+
+@dataclass
+class CompressStore(Data):
+    """Keep local descriptors as product codes, an eighth of the bytes; readers decode them"""
+
+    split: Split = "gallery"  # whose store is replaced, once the new one is whole
+    code_bytes: Count | None = None  # of a descriptor, a divisor of its width; null: a quarter
 
 
 @dataclass
