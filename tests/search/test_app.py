@@ -36,8 +36,8 @@ class Served(NamedTuple):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     # gradio imports for seconds: only where the app is tested, not in every process that collects
-    needs = {"reason": "no gradio here", "exc_type": ImportError}
-    app: Any = pytest.importorskip("ames_lite.search.app", **needs)
+    name, reason = "ames_lite.search.app", "no gradio here"
+    app = pytest.importorskip(name, reason=reason, exc_type=ImportError)
     folder = tmp_path_factory.mktemp("app")
     photos = save_photos(folder / "photos <b>")
     index_images(photos, folder / "index", SIFT)
