@@ -67,8 +67,8 @@ def bodies(head: str, documents: int, descriptors: int) -> list[bytes]:
 @contextmanager
 def served(head: str) -> Iterator[str]:
     """The address of `ames serve` with a shipped head, in a process of its own."""
-    backbone, model = head.rsplit("_", 1)
-    words = [f"backbone={backbone}", f"model={model}", "port=0"]
+    backbone, model, *_ = head.split("_")
+    words = [f"backbone={backbone}", f"model={model}", f"weights={head}", "port=0"]
     command = [sys.executable, "-m", "ames_lite", "serve", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
