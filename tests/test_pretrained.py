@@ -94,7 +94,7 @@ def test_what_is_pushed_is_what_is_saved(folder: Path, monkeypatch: pytest.Monke
 
 def test_shipped_cards_have_the_header() -> None:
     cards = sorted((Path(__file__).parents[1] / "weights").glob("*/README.md"))
-    assert len(cards) == 3
+    assert len(cards) == 4
     for card in cards:
         header = yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1])
         assert header["license"] == "apache-2.0" and "reranking" in header["tags"]

@@ -232,22 +232,25 @@ def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairSco
         remedy = f"python scripts/train.py desc_name={desc_name}"
         remedy += f" model={name}" if name != "ames" else ""
         raise ConfigError(what, where=where, expected=expected, remedy=remedy)
-    scorer, meta = open_weights(path, desc_name)
-    what = f"the weights are of the head '{scorer.name}', model is '{name}'"
-    check_config(scorer.name == name, what, f"model={scorer.name}, or other weights", where=path)
-    return scorer, meta
+    return open_weights(path, desc_name, name)
 
 
-def open_weights(path: Path, desc_name: str) -> tuple[PairScorer, HeadMeta]:
-    """Whatever head these weights are of. Raises ConfigError for other descriptors."""
+def open_weights(
+    path: Path, desc_name: str, name: str | None = None
+) -> tuple[PairScorer, HeadMeta]:
+    """The head of these weights. Raises ConfigError for another than `name` (None: any one), and
+    for other descriptors.
+    """
     head, meta = load_head(path)
-    name = next(other for other in HEADS if type(head) is HEADS[other])
+    is_of = next(other for other in HEADS if type(head) is HEADS[other])
+    what = f"the weights are of the head '{is_of}', model is '{name}'"
+    check_config(name in (None, is_of), what, f"model={is_of}, or other weights", where=path)
     what = f"the head was trained on '{meta.desc_name}', desc_name is '{desc_name}'"
     expected = f"desc_name={meta.desc_name}, or another head"
     check_config(meta.desc_name in (None, desc_name), what, expected, where=path)
     weights = path / "weights.safetensors" if path.is_dir() else path
     check = partial(meta.check_descriptors, path)
-    return PairScorer(head, name, file_digest(weights), check), meta
+    return PairScorer(head, is_of, file_digest(weights), check), meta
 
 
 def choose_ensemble(

@@ -11,7 +11,7 @@ from ames_lite.cli.evaluate import numbers_of, open_data, open_scorer, open_weig
 from ames_lite.cli.schema.evaluation import Tune
 from ames_lite.cli.scoring_run import check_validation_set, run_folder, scores_in, scoring
 from ames_lite.cli.shell import as_list, dataset_files, print_table, protocol_of
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, check_config
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.evaluator import Work
 from ames_lite.evaluation.passes import prepare_passes
@@ -71,6 +71,9 @@ def all_rows(config: Tune) -> Scored:
 def _scored(config: Tune, processes: Processes, options: ScoringOptions) -> Scored:
     files = dataset_files(config)
     check_validation_set("dataset", config.dataset)
+    kept = config.weights is not None and is_native(config.weights)
+    expected = "weights=<a native head>; save_pretrained makes one of a published head"
+    check_config(config.cascade is None or kept, "cascade= is kept in a meta.json", expected)
     scorer, _ = open_scorer(config.model, config.desc_name, config.weights)
     data, numbers = open_data(
         files, protocol_of(config), config.neighbors, numbers_of(config.num_rerank), processes

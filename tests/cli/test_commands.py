@@ -16,6 +16,7 @@ from PIL import Image
 
 from ames_lite.cli import evaluate, train, tune
 from ames_lite.cli.compose import compose
+from ames_lite.errors import ConfigError
 from ames_lite.evaluation.tuning import Row
 from ames_lite.io.checkpoint import HeadMeta, load_head, save_head
 from ames_lite.io.digest import file_digest
@@ -143,6 +144,8 @@ def test_tuning_with_a_cheaper_head_keeps_what_a_search_may_leave_out(
     cheap = save_head(tmp_path / "cheap", ELViS(dim_in=128), HeadMeta("sift")).parent
     given = ["dataset=synthetic-val", "desc_name=sift", f"data_root={tiny_world.root}"]
     given += [f"weights={copy}", f"cascade={cheap}", f"output_dir={tmp_path / 'run'}"]
+    with pytest.raises(ConfigError, match=r"cascade= is kept in a meta\.json"):
+        tune.run(compose("tune", [*given[:3], f"cascade={cheap}", "model=chamfer"]))
     tune.run(compose("tune", [*given, "num_rerank=20", "lamb=0", "temp=1"]))
     learnt = Cascade.from_json(load_head(copy)[1].cascade)
     assert learnt.model == "elvis" and learnt.weights == file_digest(cheap / "weights.safetensors")
