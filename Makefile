@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/python scripts/demo.py $(ARGS)
 
 # The tests run in two processes of one thread each.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --durations=30
 
 test: setup
 	$(BIN)/ruff check .
@@ -39,7 +39,7 @@ test-min: setup
 	$(MIN)/bin/python -m pip install --quiet $$($(BIN)/python tools/lower_bounds.py requirements.txt)
 	$(MIN)/bin/python -m pip install --quiet --no-deps $$($(BIN)/python tools/lower_bounds.py requirements-extras.txt)
 	$(MIN)/bin/python -m pip install --quiet --no-deps -e .
-	OMP_NUM_THREADS=1 $(MIN)/bin/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(MIN)/bin/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --durations=30
 
 LAWS := $(wildcard tests/*_laws.py tests/*/*_laws.py)
 slow: setup
