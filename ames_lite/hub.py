@@ -76,7 +76,7 @@ ENTRIES = {
         {"dim_in": 256, "dim": 256, "count_padding": False},
     ),
     "photo_elvis_small": Entry(
-        "ELViS of width 64 on [B, N, 256] of backbone=photo, taught by photo_elvis: half the time.",
+        "ELViS of width 64 on [B, N, 256] of backbone=photo, taught by photo_elvis: faster.",
         "elvis",
         {"dim_in": 256, "dim": 64, "count_padding": False},
     ),

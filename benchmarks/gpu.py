@@ -1,4 +1,4 @@
-"""A GPU in one run of at most 8 minutes: heads, and an evaluation as large as ROxford's.
+"""A GPU in one run, made for 8 minutes: heads, and an evaluation as large as ROxford's.
 
     python -m benchmarks.gpu <file.json> [device=cuda] [queries=70] [num_rerank=1600]
         [descriptors=600]
@@ -20,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from ames_lite.errors import UserError, check_config
 from ames_lite.io.writing import replacing
 from ames_lite.models import AMES
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
@@ -71,9 +72,11 @@ def compiled(size: RerankSize, device: torch.device, folder: Path) -> dict[str, 
 
 
 def main() -> None:
-    output, words = Path(sys.argv[1]), dict(word.split("=", 1) for word in sys.argv[2:])
+    check_config(sys.argv[1:2], "there is no file to write", "python -m benchmarks.gpu <file.json>")
+    output, words = Path(sys.argv[1]), dict(word.partition("=")[::2] for word in sys.argv[2:])
     device, began = pick_device(words.pop("device", "cuda")), time.perf_counter()
     given = {key: int(words.pop(key, default)) for key, default in KEYS.items()}
+    check_config(not words, f"there is no key {next(iter(words), '')}", f"some of {[*KEYS]}")
     size = RerankSize(**given, gallery=GALLERY, pool=GALLERY)
     results: dict[str, Any] = {"machine": describe_machine(), "device": str(device), **given}
     with tempfile.TemporaryDirectory() as place:
@@ -92,4 +95,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from error

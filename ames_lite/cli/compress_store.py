@@ -12,6 +12,10 @@ def run(config: CompressStore) -> None:
     files = dataset_files(config)
     path = files.local_path(config.split)
     with DescriptorStore.open(path, files.make_local(splits=[config.split])) as store:
+        known = None if store.codebook is None else len(store.codebook)
+        if known is not None and config.code_bytes in (None, known):
+            print(f"{config.split}: {path} has product codes already, {known} bytes each")
+            return
         codebook = fit_codebook(store, config.code_bytes or store.dim // 4)
         images, before = len(store), path.stat().st_size
     with progress_bar(images, "compress", "image") as bar:

@@ -89,7 +89,7 @@ def _search(config: Search, folder: Folder, model: Model, box: Box | None) -> Fo
     scored = f"{found.hits.scored / found.hits.ids.size:.1%} of pairs scored"
     if config.certain is not None:
         print(f"certain at a score of {ranker.certain:.4f}: {scored}")
-    elif ranker.first is not None:
+    if ranker.first is not None:
         print(f"cascade behind {ranker.first.scorer.name}: {scored}")
     _show(found, config.top, model.answers)
     print()

@@ -127,8 +127,10 @@ def open_model(
     if not ranks:
         return backbone, None
     model = _model(settled(config, pick_device(config.device)), certain)
-    if model.ranker.scorer.check is not None:
-        model.ranker.scorer.check(backbone.provenance, "this run")
+    first = model.ranker.first
+    for scorer in (model.ranker.scorer, *([] if first is None else [first.scorer])):
+        if scorer.check is not None:
+            scorer.check(backbone.provenance, "this run")
     return backbone, model
 
 

@@ -14,13 +14,20 @@ from ames_lite.cli.shell import as_list, dataset_files, print_table, protocol_of
 from ames_lite.errors import BadInput, check_config
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.evaluator import Work
-from ames_lite.evaluation.passes import prepare_passes
-from ames_lite.evaluation.tuning import Row, Tuned, best, grid, outcome, write_tuned
+from ames_lite.evaluation.tuning import (
+    Row,
+    Tuned,
+    best,
+    grid,
+    learn_cascade,
+    outcome,
+    write_tuned,
+)
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.processes import Processes
 from ames_lite.records import PairScores
 from ames_lite.reranking.calibration import Outcome, fit_calibration
-from ames_lite.reranking.cascade import Cascade, fit_cascade
+from ames_lite.reranking.cascade import Cascade
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 
 TUNED = "tuned.json"
@@ -44,9 +51,7 @@ class Scored(NamedTuple):
         if self.cheap is None:
             return None
         scorer, scores = self.cheap
-        passes, found = prepare_passes(self.data, scores, row.num_rerank), self.outcome(row)
-        logits = passes[self.data.protocol.main_settings[0]].logits
-        return fit_cascade(scorer.name, scorer.digest, logits, found.scores, found.counted)
+        return learn_cascade(self.data, self.scores, row, scores, scorer.name, scorer.digest)
 
 
 def run(config: Tune) -> Row:
@@ -78,16 +83,17 @@ def _scored(config: Tune, processes: Processes, options: ScoringOptions) -> Scor
     data, numbers = open_data(
         files, protocol_of(config), config.neighbors, numbers_of(config.num_rerank), processes
     )
-    cheap = None if config.cascade is None else open_weights(config.cascade, config.desc_name)[0]
+    first = None if config.cascade is None else open_weights(config.cascade, config.desc_name)[0]
     folder = run_folder(config, "tune", processes, TUNED)
     work = Work(data, scorer, max(numbers), options)
     scores, _ = scores_in(folder, work, processes)
-    if cheap is not None:
-        of_cheap, _ = cheap.score(*data.stores, *work.pairs, options, processes=processes)
+    cheap = None
+    if first is not None:
+        found, _ = first.score(*data.stores, *work.pairs, options, processes=processes)
+        cheap = first, found
     values = {"lambs": as_list(config.lamb), "temps": as_list(config.temp)}
     rows = grid(data, scores, num_reranks=numbers, **values)
-    both = None if cheap is None else (cheap, of_cheap)
-    return Scored(rows, scorer, data, scores, folder, both)
+    return Scored(rows, scorer, data, scores, folder, cheap)
 
 
 def _keep(config: Tune, scored: Scored, row: Row) -> None:

@@ -21,6 +21,7 @@ from ames_lite.io import remedies
 from ames_lite.io.json_file import read_json_file, write_json_file
 from ames_lite.records import PairScores
 from ames_lite.reranking.calibration import Outcome
+from ames_lite.reranking.cascade import Cascade, fit_cascade
 from ames_lite.reranking.ensemble import ensemble_scores
 
 
@@ -81,6 +82,15 @@ def outcome(
     one = passes[setting or lists.protocol.main_settings[0]]
     final = ensemble_scores(one.sims, one.logits, cell.lamb, cell.temp)
     return Outcome(final, one.labels == POSITIVE, one.labels != JUNK)
+
+
+def learn_cascade(
+    lists: Retrieval, scores: PairScores, cell: Cell, cheap: PairScores, model: str, weights: str
+) -> Cascade:
+    """From the scores of a head, and of a cheaper one (its name, its digest), on the same set."""
+    passes, found = prepare_passes(lists, cheap, cell.num_rerank), outcome(lists, scores, cell)
+    logits = passes[lists.protocol.main_settings[0]].logits
+    return fit_cascade(model, weights, logits, found.scores, found.counted)
 
 
 @dataclass(frozen=True)

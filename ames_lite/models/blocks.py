@@ -244,16 +244,17 @@ class PairLayer(nn.Module):
         return self._after(self.norm2, x, self.cross_attn.over_pair(projections, layout, True))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """Tokens [..., D] after the feed-forward; without gradients some rows at a time, so that
-        the hidden layer stays in the caches and in memory that the process has.
+        """Tokens [..., D] after the feed-forward; on a CPU without gradients some rows at a time,
+        so that the hidden layer stays in the caches and in memory that the process has.
         """
-        rows = self._before(self.norm3, x).flatten(0, -2)
-        whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or x.is_cuda
-        parts = [self._update(part) for part in ((rows,) if whole else rows.split(HIDDEN_ROWS))]
+        normed = self._before(self.norm3, x)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.device.type != "cpu":
+            return self._after(self.norm3, x, self._update(normed))
+        parts = [self._update(rows) for rows in normed.flatten(0, -2).split(HIDDEN_ROWS)]
         return self._after(self.norm3, x, torch.cat(parts).view(x.shape))
 
-    def _update(self, rows: Tensor) -> Tensor:
-        hidden = self.linear1(rows)
+    def _update(self, x: Tensor) -> Tensor:
+        hidden = self.linear1(x)
         # In place autograd would copy it thrice: the output of a linear layer is a view.
         return self.linear2(hidden.relu() if hidden.requires_grad else hidden.relu_())
 

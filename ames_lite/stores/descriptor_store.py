@@ -169,13 +169,14 @@ class DescriptorStore(RowStore):
         return row_layout.store_layout(names, *sizes, code_bytes)
 
     def _read_header(self, file: hdf5.File) -> None:
-        kinds, shape = ("float16", "uint8", "int8"), (None, None, None)
+        coded = "codebook" in file
+        kinds, shape = ("int8",) if coded else ("float16", "uint8"), (None, None, None)
         descriptors = hdf5.dataset(file, "descriptors", shape, kinds, spread=True)
         self.packed: bool = descriptors.dtype == np.uint8
         num, self.max_count, width = (int(length) for length in descriptors.shape)
         self.dim = width * 8 if self.packed else width
         self.dtype, code_bytes = descriptors.dtype, 0
-        if descriptors.dtype == np.int8:
+        if coded:
             hdf5.dataset(file, "codebook", (width, VALUES, None), ("float16",))
             book = self.codebook = file.whole("codebook")
             self.dim, self.dtype, code_bytes = width * book.shape[2], book.dtype, width

@@ -37,8 +37,10 @@ def test_a_compressed_gallery_is_evaluated_like_any_other(
     assert results["cost"]["pairs"] > 0
     assert '"code_bytes": 32' in results["digests"]["gallery_store"]
     assert main_of("check_store")(given(tmp_path)) == 0
+    compress(tmp_path)
+    assert "has product codes already, 32 bytes each" in capsys.readouterr().out
     with pytest.raises(BadInput, match="product codes already"):
-        compress(tmp_path)
+        compress(tmp_path, "code_bytes=16")
 
 
 def test_a_store_that_is_missing_is_named_with_what_makes_it(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ STREAMS = ("stdout", "stderr")
 IMPORTED = [
     *("search", "train", "train_detector", "evaluate", "tune", "place_recognition", "demo"),
     *("build_vocabulary", "extract_descriptors", "extract_globals", "prepare_topk_global"),
-    *("merge_hdf5", "append_distractors", "prepare_set"),
+    *("merge_hdf5", "append_distractors", "prepare_set", "compress_store"),
 ]
 
 

@@ -51,7 +51,7 @@ class Stage:
     """A command. uses: what of the world it is given; clears: what it makes itself.
 
     between: what happens to the files between a broken run and the next; few: images that are worth
-    worker processes, None: as it is.
+    worker processes, None: as it is; replaces: files that it is given, each by a whole one.
     """
 
     words: Sequence[str]
@@ -59,6 +59,7 @@ class Stage:
     clears: Sequence[str] = ()
     between: Callable[[Path], None] | None = None
     few: int | None = None
+    replaces: bool = False
 
     def command(self, base: Path) -> list[str]:
         return [word.replace("{base}", str(base)) for word in self.words]
@@ -112,6 +113,7 @@ STAGES = {
     ),
     "top-k": Stage(["prepare_topk_global", *OF_SET], ["data"], ["data/synthetic/nn_*"]),
     "merge": Stage(["merge_hdf5", *OF_SET, SIDES], ["data"], ["data/synthetic/sift_*_local.hdf5"]),
+    "compress": Stage(["compress_store", *OF_SET, "code_bytes=4"], ["data"], replaces=True),
     "append distractors": Stage(
         ["append_distractors", "dataset=roxford+1m", "desc_name=sift", "globals=[vlad]"]
         + ["data_root={base}/joined"],
@@ -154,6 +156,7 @@ STAGES = {
     "index, then a picture more": Stage(INDEX, ["photos"], between=_add),
     "index, then one changed": Stage(INDEX, ["photos"], between=_change),
     "index, then one removed": Stage(INDEX, ["photos"], between=_remove),
+    "index, product codes": Stage([*INDEX, "code_bytes=4"], ["photos"]),
     "update": UPDATE(),
     "update, then a picture more": UPDATE(between=_add),
     "update, then one changed": UPDATE(between=_change),

@@ -54,6 +54,8 @@ class Trials:
 
     def __init__(self, server: Server, name: str, stage: Stage, world: Path, base: Path) -> None:
         self.server, self.name, self.stage, self.world, self.base = server, name, stage, world, base
+        stage.prepare(world, base)
+        self.given = snapshot(base) if stage.replaces else {}
         self.unbroken = self._run_whole(between=False)
         self.calls = self.unbroken.calls
         self.files = snapshot(base)
@@ -82,7 +84,8 @@ class Trials:
             done = self._command(call, fault)
             if number == 0 or done.code != 0:  # a second run may need fewer calls
                 wrong += self._faults_of(done, fault)
-            wrong += [f"half written: {name}" for name in half_written(self.base, self.files)]
+            half = half_written(self.base, self.files, self.given)
+            wrong += [f"half written: {name}" for name in half]
             if done.code == 0:
                 break
         wanted = self.files
@@ -238,8 +241,10 @@ def _tensors(value: Any) -> Any:
     return [_tensors(one) for one in value] if isinstance(value, list | tuple) else repr(value)
 
 
-def half_written(base: Path, whole: Snapshot) -> Iterator[str]:
-    """Files under their final names that are neither whole nor refused as unfinished."""
+def half_written(base: Path, whole: Snapshot, given: Snapshot) -> Iterator[str]:
+    """Files under their final names that are neither whole, nor as given to a stage that replaces
+    them, nor refused as unfinished.
+    """
     for name, path in files_of(base):
         if path.name == "log.jsonl":  # grows line by line; a resumed run cuts it
             continue
@@ -249,5 +254,5 @@ def half_written(base: Path, whole: Snapshot) -> Iterator[str]:
             yield f"{name} ({type(error).__name__}: {str(error)[:80]})"
             continue
         if path.suffix in (".hdf5", ".txt", ".npz", ".csv", ".md") and name in whole:
-            if found not in (whole[name], "unfinished"):
+            if found not in (whole[name], given.get(name, whole[name]), "unfinished"):
                 yield name

@@ -79,6 +79,15 @@ def native(path: Path, packed: bool = False, rows: int = 9) -> DescriptorStore:
     return DescriptorStore.open(path) if rows == len(NAMES) else store  # type: ignore[return-value]
 
 
+def coded(path: Path) -> None:
+    """The same with product codes of four bytes."""
+    from ames_lite.extraction.compressing import compress_store
+
+    native(path).close()
+    codebook = np.random.default_rng(0).standard_normal((4, 256, 4)).astype(np.float16)
+    compress_store(path, codebook)
+
+
 def read_all(store: DescriptorStore) -> object:
     with store:
         rows = [store.reason(row) or _row(store, row) for row in range(len(store))]
@@ -285,6 +294,7 @@ def kinds() -> list[Kind]:
             of_native(lambda s, p: merging.join_stores([s], p, linked=True)),
             lambda p: read_all(DescriptorStore.open(p)),
         ),
+        Kind("codes.hdf5", coded, lambda p: read_all(DescriptorStore.open(p))),
         Kind("unfinished.hdf5", lambda p: native(p, rows=6), resume),
         Kind("older.hdf5", lambda p: write_globals(p, NAMES, vectors(), {}), read_vectors, False),
         Kind("vectors.hdf5", write_vectors, read_vectors),
