@@ -1,7 +1,5 @@
 """Which clusters of a VLAD vocabulary tell classes apart, and where they are in an image."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np
@@ -36,9 +34,8 @@ def assigned(local: LocalDescriptors, vlad: Vlad) -> Ids:
 
 
 def choose_clusters(shares: Floats, labels: Ids, wanted: int | list[int], seed: int) -> list[int]:
-    """Those given, or the `wanted` ones whose share tells most of the class, best first.
-
-    shares [N, C], labels [N]: of the training images. Raises ConfigError for clusters out of range.
+    """Those given, or the `wanted` ones whose share tells most of the class, best first. shares [N,
+    C], labels [N]: of the training images. Raises ConfigError for clusters out of range.
     """
     total = shares.shape[1]
     if not isinstance(wanted, int):
@@ -51,10 +48,9 @@ def choose_clusters(shares: Floats, labels: Ids, wanted: int | list[int], seed: 
 
 
 def tinted(image: Picture, xy: npt.NDArray[np.float32], own: Ids, colours: Floats) -> Picture:
-    """An image [H, W, 3] with the patches of some clusters in colours over it.
-
-    xy [K, 2] in [0, 1] and own [K]: places and clusters of its descriptors; colours [C, 3] in
-    [0, 1], NaN for clusters that are not drawn.
+    """An image [H, W, 3] with the patches of some clusters in colours over it. xy [K, 2] in [0, 1]
+    and own [K]: places and clusters of its descriptors; colours [C, 3] in [0, 1], NaN for clusters
+    that are not drawn.
     """
     size = np.array(image.shape[1::-1])
     if len(xy) < 2:

@@ -1,7 +1,5 @@
 """How good a classifier is: by side, by class, by image; and how honest its probabilities are."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

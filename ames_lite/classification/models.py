@@ -57,8 +57,7 @@ class Linear(Network):
         return (vectors - self.mean) / self.scale
 
     def forward(self, vectors: Tensor) -> Tensor:
-        logits: Tensor = self.out(self.embed(vectors))
-        return logits
+        return self.out(self.embed(vectors))
 
 
 class Mlp(Linear):

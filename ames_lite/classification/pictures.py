@@ -1,7 +1,5 @@
 """Pictures: confusion, epochs, the hidden layer by t-SNE, clusters on images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

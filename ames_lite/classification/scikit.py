@@ -5,8 +5,6 @@ centred but not scaled; of a component, the entry that is largest in size is pos
 gives the same result.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any, NamedTuple
 
@@ -75,24 +73,20 @@ def tsne(descriptors: Floats, *, seed: int = 0, perplexity: float = 30.0) -> Flo
         model = manifold.TSNE(
             perplexity=min(perplexity, (len(descriptors) - 1) / 3), init=start, random_state=seed
         )
-        points: Float64 = model.fit_transform(components).astype(np.float64)
-    return points
+        return model.fit_transform(components).astype(np.float64)
 
 
 def mutual_information(values: Floats, labels: Ids, seed: int = 0) -> Float64:
-    """What each column of values [N, C] tells of the labels [N], in nats [C].
-
-    Source: Ross, "Mutual information between discrete and continuous data sets", PLoS ONE 2014.
+    """What each column of values [N, C] tells of the labels [N], in nats [C]. Source: Ross, "Mutual
+    information between discrete and continuous data sets", PLoS ONE 2014.
     """
     chosen = importlib.import_module("sklearn.feature_selection")
-    found: Float64 = chosen.mutual_info_classif(values, labels, random_state=seed)
-    return found
+    return chosen.mutual_info_classif(values, labels, random_state=seed)
 
 
 def logistic_regression(values: Floats, labels: Ids, strength: float) -> tuple[Float64, Float64]:
-    """Weights [C, D] and biases [C] of values [N, D] with labels 0 to C - 1, all there.
-
-    strength: inverse of the L2 penalty (C of scikit-learn).
+    """Weights [C, D] and biases [C] of values [N, D] with labels 0 to C - 1, all there. strength:
+    inverse of the L2 penalty (C of scikit-learn).
     """
     linear = importlib.import_module("sklearn.linear_model")
     with importlib.import_module("threadpoolctl").threadpool_limits(1):

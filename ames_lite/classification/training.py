@@ -1,7 +1,5 @@
 """Fits classifiers to the training side; the validation side chooses epoch and temperature."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from copy import deepcopy
@@ -73,9 +71,8 @@ def _logistic(data: Labelled, recipe: ClassifierRecipe) -> Linear:
 
 
 def fit_temperature(logits: Floats, labels: Ids) -> float:
-    """What logits are divided by so that the classes of these images are likeliest.
-
-    Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
+    """What logits are divided by so that the classes of these images are likeliest. Source: Guo et
+    al., "On calibration of modern neural networks", ICML 2017.
     """
 
     def loss(log: float) -> float:
@@ -141,10 +138,9 @@ def _epoch(
 
 
 def _measure(network: Mlp, data: Labelled) -> tuple[dict[str, float], Float32]:
-    """Accuracies, loss and recall of an epoch; and the hidden layer [N, H] of all images.
-
-    recall@k: the share of the validation images with one of their class among the first k training
-    images by the hidden layer.
+    """Accuracies, loss and recall of an epoch; and the hidden layer [N, H] of all images. recall@k:
+    the share of the validation images with one of their class among the first k training images by
+    the hidden layer.
     """
     with torch.inference_mode():
         embedded = network.embed(torch.from_numpy(data.vectors))

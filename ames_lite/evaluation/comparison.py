@@ -140,10 +140,9 @@ class Block:
 def compare(
     entries: Sequence[Entry], *, baseline: str = GLOBAL, metric: str | None = None, seed: int = 0
 ) -> list[Block]:
-    """A block for each data set, in the order of the entries.
-
-    baseline: the name of an entry, of which the first row counts, or `global`: every entry's own
-    global ranking. metric: None: the mean of average precision per query. Raises BadInput.
+    """A block for each data set, in the order of the entries. baseline: the name of an entry, of
+    which the first row counts, or `global`: every entry's own global ranking. metric: None: the
+    mean of average precision per query. Raises BadInput.
     """
     if not entries:
         raise BadInput("no results to compare", expected="at least one results.json")

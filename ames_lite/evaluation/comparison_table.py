@@ -23,10 +23,8 @@ Cells = list[list[str]]  # the header, then the rows
 
 
 def render(blocks: Sequence[Block], form: str, columns: Sequence[str] | None = None) -> str:
-    """The text of a comparison.
-
-    columns: the metrics shown; None: all but mp@k, in CSV all. Raises BadInput for an unknown form
-    or metric.
+    """The text of a comparison. columns: the metrics shown; None: all but mp@k, in CSV all. Raises
+    BadInput for an unknown form or metric.
     """
     if form not in FORMS:
         raise BadInput(f"no form '{form}'", expected=", ".join(FORMS))

@@ -128,7 +128,6 @@ def open_stores(
     shortlist: npt.NDArray[np.int64] | None = None,
 ) -> Stores:
     """The stores of queries and gallery. Raises BadInput where they are of other lists or settings.
-
     paths: of `find_files`; shortlist: `read_shortlist`.
     """
     remedy = files.make_local()

@@ -78,10 +78,9 @@ class Work:
 def score(
     work: Work, output: Path, processes: Processes = ALONE, *, goes_on: str | None = None
 ) -> tuple[PairScores, Cost]:
-    """Logits of all pairs that the protocol's passes need, written to `output` (scores.hdf5).
-
-    What is finished is kept beside it until then, for the same run to go on after an interrupt;
-    goes_on: how a user does that, None: as an evaluation is resumed. The first process writes.
+    """Logits of all pairs that the protocol's passes need, written to `output` (scores.hdf5). What
+    is finished is kept beside it until then, for the same run to go on after an interrupt; goes_on:
+    how a user does that, None: as an evaluation is resumed. The first process writes.
     """
     refuse_existing(output, overwrite=False)
     pairs, known = work.pairs, work.digests
@@ -218,10 +217,9 @@ def _results(
 def _without_descriptors(
     query_store: DescriptorStore, gallery_store: DescriptorStore, scores: PairScores
 ) -> dict[str, dict[str, Any]]:
-    """By side, the number of images and the names of those without descriptors.
-
-    A native store has them in its header; of a published one, which would have to be read as a
-    whole, those that were scored are listed.
+    """By side, the number of images and the names of those without descriptors. A native store has
+    them in its header; of a published one, which would have to be read as a whole, those that were
+    scored are listed.
     """
     blank = scores.logit <= NO_EVIDENCE
     queries = _empty_rows(query_store, scores.query, blank)

@@ -113,10 +113,9 @@ def average_precision_at(hits: Hits, k: int) -> Floats:
 
 
 def revisited_precision_at(hits: Hits, k: int) -> Floats:
-    """Precision among the first k ranks, [Q], as the revisited Oxford evaluation has it.
-
-    Where the last positive of the ranking stands before rank k, it counts only up to there, so
-    that a query with few positives can reach 1. 0 where the ranking lists no positive.
+    """Precision among the first k ranks, [Q], as the revisited Oxford evaluation has it. Where the
+    last positive of the ranking stands before rank k, it counts only up to there, so that a query
+    with few positives can reach 1. 0 where the ranking lists no positive.
     """
     last = np.zeros(len(hits.num_positives), np.int64)
     np.maximum.at(last, hits.query, hits.rank + 1)

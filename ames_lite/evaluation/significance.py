@@ -74,8 +74,7 @@ def sign_flip_test(differences: Floats, *, seed: int) -> float:
 
 def _size(values: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray[np.float64]:
     """|Σ values|, rounded: sums that differ in their last digits are equal."""
-    sums: npt.NDArray[np.float64] = np.abs(values.sum(axis=axis)).round(DIGITS)
-    return sums
+    return np.abs(values.sum(axis=axis)).round(DIGITS)
 
 
 def _all_signs(values: npt.NDArray[np.float64]) -> float:

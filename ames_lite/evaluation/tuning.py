@@ -55,10 +55,9 @@ def grid(
 
 
 def _orders(row: Row, rows: Sequence[Row]) -> bool:
-    """Whether the γ of a row of a grid has a part in the order.
-
-    With λ = 0 it has none but for the scores that the sigmoid rounds to 1, ties that the global
-    order then breaks: the smallest γ stands for all.
+    """Whether the γ of a row of a grid has a part in the order. With λ = 0 it has none but for the
+    scores that the sigmoid rounds to 1, ties that the global order then breaks: the smallest γ
+    stands for all.
     """
     of_logits = (r.temp for r in rows if r.lamb == 0 and r.num_rerank == row.num_rerank)
     return row.lamb > 0 or row.temp == min(of_logits)

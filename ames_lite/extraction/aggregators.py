@@ -3,8 +3,6 @@
 An aggregator gives a float32 vector of unit length an image, the constant one without descriptors.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

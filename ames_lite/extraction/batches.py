@@ -70,9 +70,8 @@ def window_of(backbone: Backbone) -> int:
 
 
 def describe_all(jobs: Jobs, backbone: Backbone, workers: int) -> Iterator[Described | str]:
-    """The descriptors of every job, in order, or why there are none.
-
-    workers: processes that decode and prepare; above 1, call from under a main guard.
+    """The descriptors of every job, in order, or why there are none. workers: processes that decode
+    and prepare; above 1, call from under a main guard.
     """
     return compute_all(backbone.describe, jobs, backbone, workers)
 
@@ -111,9 +110,8 @@ def prepare_job(job: Job, prepare: Callable[..., Any]) -> Any:
 
 
 def batches_of(prepared: Sequence[Any], bound: int) -> list[list[int]]:
-    """Indices of prepared images in batches of one shape, at most `bound` pixels together.
-
-    A batch has at least one image; 0: one by one.
+    """Indices of prepared images in batches of one shape, at most `bound` pixels together. A batch
+    has at least one image; 0: one by one.
     """
     groups: dict[Any, list[list[int]]] = {}
     for index, item in enumerate(prepared):
@@ -127,9 +125,8 @@ def batches_of(prepared: Sequence[Any], bound: int) -> list[list[int]]:
 def in_order(
     work: Callable[[In], Out], jobs: Sequence[In], workers: int, start_method: str = "spawn"
 ) -> Iterator[Out]:
-    """work(job) of every job in order, by worker processes; few results wait at any time.
-
-    Raises BadInput where a process died, as it does when memory runs out.
+    """work(job) of every job in order, by worker processes; few results wait at any time. Raises
+    BadInput where a process died, as it does when memory runs out.
     """
     if workers <= 1 or len(jobs) < FEW:
         yield from map(work, jobs)

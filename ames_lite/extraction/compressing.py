@@ -43,7 +43,6 @@ def compress_store(
     path: str | Path, codebook: Codebook, progress: Callable[[], object] = lambda: None
 ) -> None:
     """Put in place of a store the same one with product codes; killed, it stays as it was.
-
     progress: called once an image. Raises BadInput for a store that has codes, or bits.
     """
     with DescriptorStore.open(path) as store, replacing(path, overwrite=True) as partial:

@@ -73,9 +73,8 @@ class BinaryCode:
         return {"binarization": digest, "bits": self.bits, "precision": "packed bits"}
 
     def pack(self, given: LocalDescriptors) -> LocalDescriptors:
-        """The same image with descriptors [K, D/8] uint8; a projection of exactly 0 becomes -1.
-
-        One image at a time: its bits do not depend on what is extracted beside it.
+        """The same image with descriptors [K, D/8] uint8; a projection of exactly 0 becomes -1. One
+        image at a time: its bits do not depend on what is extracted beside it.
         """
         floats = torch.from_numpy(given.descriptors.astype(np.float32))
         packed = pack_bits(F.normalize(floats, dim=-1) @ self.projection).numpy()
@@ -107,10 +106,9 @@ def extract_descriptors(
     say_bad: bool = True,  # log images that failed and were skipped, or have no descriptors
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write the stores `local` and `vectors` (either may be None); returns their paths.
-
-    names [N]: relative to image_root. Raises BadInput before any work for wrong arguments,
-    MissingFile for missing weights, and BadInput at the end where an image failed.
+    """Write the stores `local` and `vectors` (either may be None); returns their paths. names [N]:
+    relative to image_root. Raises BadInput before any work for wrong arguments, MissingFile for
+    missing weights, and BadInput at the end where an image failed.
     """
     check_on_bad_image(on_bad_image)
     jobs = jobs_of(image_root, names, boxes, shard_rows(len(names), shard))

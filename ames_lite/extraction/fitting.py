@@ -56,9 +56,8 @@ def fit_binarization(
     max_images: int = 5000,
     overwrite: bool = False,
 ) -> Path:
-    """Write the projection and return its path.
-
-    Raises BadInput for a packed store and for too few descriptors.
+    """Write the projection and return its path. Raises BadInput for a packed store and for too few
+    descriptors.
     """
     refuse_existing(Path(output), overwrite)
     require(bits >= 8 and bits % 8 == 0, f"bits is {bits}", expected="a multiple of 8")
@@ -83,7 +82,6 @@ def sample_evenly(
     store: DescriptorStore, max_images: int, max_descriptors: int, seed: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Descriptors [M, D] of images spread over a store, M at most max_descriptors; and their rows.
-
     Images that failed are left out. Of an image at most ceil(max_descriptors / images) are taken,
     at random, in their order.
     """
@@ -117,10 +115,8 @@ def fit_whitening(
     max_images: int = 10_000,  # evenly over the file, without those that failed
     overwrite: bool = False,
 ) -> Path:
-    """Write the whitening of a complete file of global descriptors and return its path.
-
-    Raises BadInput for fewer images than dim + 1, NaN, and for descriptors that span fewer
-    directions.
+    """Write the whitening of a complete file of global descriptors and return its path. Raises
+    BadInput for fewer images than dim + 1, NaN, and for descriptors that span fewer directions.
     """
     refuse_existing(Path(output), overwrite)
     expected = f"one of {', '.join(METHODS)}"

@@ -72,10 +72,8 @@ def extract_globals(
     say_bad: bool = True,  # False: the caller logs
     overwrite: bool = False,
 ) -> Path:
-    """Write or continue the file `output` and return its path.
-
-    Raises BadInput before any work where whitening and source do not fit, and where the disk is too
-    small.
+    """Write or continue the file `output` and return its path. Raises BadInput before any work
+    where whitening and source do not fit, and where the disk is too small.
     """
     check_on_bad_image(on_bad_image)
     made, dim, path = source.made, source.dim, Path(output)
@@ -111,9 +109,8 @@ def _fill(source: Source, writer: GlobalWriter, whitening: Whitening) -> dict[st
 
 
 def from_store(store: DescriptorStore, aggregator: Aggregator, shard: Part = None) -> Source:
-    """The local descriptors of a store (native or published), aggregated.
-
-    Raises BadInput where the aggregator does not fit the store, and for packed stores.
+    """The local descriptors of a store (native or published), aggregated. Raises BadInput where the
+    aggregator does not fit the store, and for packed stores.
     """
     refuse_packed(store)
     aggregator.check(store.provenance, store.dim, store.path)

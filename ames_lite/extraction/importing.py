@@ -4,8 +4,6 @@ All shapes are looked at before anything is written; then images are read one by
 of the image list.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -67,10 +65,9 @@ def import_features(
     image_root: str | Path = ".",
     options: Options | None = None,
 ) -> Path:
-    """Write or continue the store `output`; returns its path.
-
-    Raises BadInput before any work where an image cannot be imported (unless it is skipped) and
-    where the disk is too small; later for NaN and for keypoints outside of their image.
+    """Write or continue the store `output`; returns its path. Raises BadInput before any work where
+    an image cannot be imported (unless it is skipped) and where the disk is too small; later for
+    NaN and for keypoints outside of their image.
     """
     how, where = options or Options(), str(made_by["source"])
     check_on_bad_image(how.on_bad_image)

@@ -81,10 +81,9 @@ def _open_globals(path: str | Path) -> GlobalStore:
 
 
 def in_order_of(names: Names, stores: list[RowStore], alike: Sequence[str]) -> list[RowStore]:
-    """The stores in the order of the list; alike: attributes that they must share.
-
-    Raises BadInput where two differ in provenance, width or kind, an image is in two shards, in
-    none or not in the list, or a shard's images are no run of the list.
+    """The stores in the order of the list; alike: attributes that they must share. Raises BadInput
+    where two differ in provenance, width or kind, an image is in two shards, in none or not in the
+    list, or a shard's images are no run of the list.
     """
     require(stores, "no shards were given", expected="at least one store")
     row_of = {name: row for row, name in enumerate(names)}
@@ -122,10 +121,9 @@ def append_distractors(
     kinds: Sequence[str] = (),
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write lists, ground truth and stores into the folder of `joined`; returns the paths.
-
-    kinds: global descriptors to join. Raises MissingFile that names all that is missing, and
-    BadInput where the two were not made alike, before anything is written.
+    """Write lists, ground truth and stores into the folder of `joined`; returns the paths. kinds:
+    global descriptors to join. Raises MissingFile that names all that is missing, and BadInput
+    where the two were not made alike, before anything is written.
     """
     parts = {"query": (base, "query"), "gallery": (base, "gallery")}
     parts["more"] = (distractors, "gallery")

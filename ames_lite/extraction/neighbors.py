@@ -46,10 +46,9 @@ def prepare_topk(
     rerank: Reranker | None = None,  # lists are reranked before they are cut
     overwrite: bool = False,
 ) -> Path:
-    """Write the neighbor lists and return the path.
-
-    Memory: the queries, the lists and one block of the gallery in float32, and what index and
-    rerank take. Raises BadInput where the two sides were not made alike.
+    """Write the neighbor lists and return the path. Memory: the queries, the lists and one block of
+    the gallery in float32, and what index and rerank take. Raises BadInput where the two sides were
+    not made alike.
     """
     refuse_existing(Path(output), overwrite)
     require(num_neighbors >= 1, f"num_neighbors is {num_neighbors}", expected="at least 1")
@@ -95,7 +94,6 @@ def check_topk(
     path: Path, stores: Sequence[Path], names: Sequence[Names], needed: int, remedy: str
 ) -> None:
     """Raise BadInput where lists are not those of these descriptors, or shorter than needed.
-
     stores, names: of queries and gallery. What provenance cannot tell, the numbers do: some
     similarities are computed again.
     """
@@ -127,10 +125,9 @@ def convert_topk(
     keep: int | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write existing lists in the other form (by the suffix, `.pkl` or `.hdf5`).
-
-    keep: neighbors of each query; None: all. A pickle is read in blocks. Raises MissingFile, and
-    BadInput where the lists are not those of these images.
+    """Write existing lists in the other form (by the suffix, `.pkl` or `.hdf5`). keep: neighbors of
+    each query; None: all. A pickle is read in blocks. Raises MissingFile, and BadInput where the
+    lists are not those of these images.
     """
     if Path(source).absolute() == Path(output).absolute():
         raise BadInput("source and output are one file", where=source, expected="another form=")

@@ -86,10 +86,8 @@ def build_vocabulary(
     expected: Mapping[str, Any] | None = None,  # provenance that every native store must have
     overwrite: bool = False,
 ) -> Path:
-    """Write the vocabulary and return its path.
-
-    Raises BadInput for packed stores, those that were not made alike, and for fewer descriptors
-    than clusters.
+    """Write the vocabulary and return its path. Raises BadInput for packed stores, those that were
+    not made alike, and for fewer descriptors than clusters.
     """
     check_clustering(num_clusters, seed, iterations, distance)
     _check_arguments(sources, max_images, sample_per_cluster)

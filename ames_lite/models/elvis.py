@@ -40,11 +40,9 @@ class TransportSide(NamedTuple):
 
 
 class Transport(NamedTuple):
-    """What is transported in B pairs.
-
-    kernel [B, Q, T] = exp(sharpness (cosine - 1)); corner: affinity of the dustbins with each
-    other. Every descriptor has the mass 1 / (Q + T), a dustbin that of all of the other side; rows
-    are fitted before columns.
+    """What is transported in B pairs. kernel [B, Q, T] = exp(sharpness (cosine - 1)); corner:
+    affinity of the dustbins with each other. Every descriptor has the mass 1 / (Q + T), a dustbin
+    that of all of the other side; rows are fitted before columns.
     """
 
     kernel: Tensor

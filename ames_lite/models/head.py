@@ -119,8 +119,7 @@ class SimilarityHead(nn.Module, Generic[E]):
         """A head in eval mode from its folder, or by its name on the Hugging Face Hub. download: as
         of snapshot_download. Raises MissingFile; BadInput for another class of head.
         """
-        found: Self = _files().from_pretrained(cls, name, **download)
-        return found
+        return _files().from_pretrained(cls, name, **download)
 
     def save_pretrained(self, folder: str | Path, **card: Any) -> None:
         """Write weights.safetensors, meta.json and a model card. card: see push_to_hub."""
@@ -128,8 +127,7 @@ class SimilarityHead(nn.Module, Generic[E]):
 
     def push_to_hub(self, name: str, **upload: Any) -> str:
         """Upload to the Hugging Face Hub; returns the commit's address. upload: as of its mixin."""
-        address: str = _files().on_hub(self).push_to_hub(name, **upload)
-        return address
+        return _files().on_hub(self).push_to_hub(name, **upload)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -160,11 +158,9 @@ class SimilarityHead(nn.Module, Generic[E]):
     def encode(
         self, descriptors: Tensor, valid: Tensor | None = None, *, gallery: bool = False
     ) -> E:
-        """What depends on one image, for `score`.
-
-        descriptors [B, N, Din]; valid [B, N] bool, None where all are; gallery: whether they are of
-        gallery images. Raises BadInput; that numbers are finite is checked on a CPU alone, so as
-        not to synchronize.
+        """What depends on one image, for `score`. descriptors [B, N, Din]; valid [B, N] bool, None
+        where all are; gallery: whether they are of gallery images. Raises BadInput; that numbers
+        are finite is checked on a CPU alone, so as not to synchronize.
         """
         self._check_descriptors(descriptors, "descriptors")
         if descriptors.device.type == "cpu":
@@ -177,7 +173,6 @@ class SimilarityHead(nn.Module, Generic[E]):
 
     def score(self, query: E, gallery: E, return_tokens: bool = False) -> Logits:
         """Logits [B] of the pairs; one query for all gallery images (or the reverse) broadcasts.
-
         return_tokens: also the output tokens [B, 1 + Q + T, D], of a head that makes them. Raises
         BadInput.
         """

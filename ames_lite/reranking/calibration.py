@@ -145,8 +145,7 @@ class Outcome:
     def _wrong(self) -> npt.NDArray[np.float64]:
         """[Q] The best wrong score of every query; -inf without a wrong candidate."""
         wrong = np.where(self.counted & ~self.right, self.scores.astype(np.float64), -np.inf)
-        best: npt.NDArray[np.float64] = wrong.max(axis=1)
-        return best
+        return wrong.max(axis=1)
 
     @property
     def absent(self) -> npt.NDArray[np.float64]:

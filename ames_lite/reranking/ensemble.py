@@ -31,15 +31,13 @@ def ensemble_scores(sims: Array, logits: Array, lamb: float, temp: float) -> Flo
     become float32 before the sigmoid: half precision would tie the confident ones.
     """
     local = expit(np.float32(temp) * logits.astype(np.float32))
-    scores: Floats = np.float32(lamb) * sims.astype(np.float32) + np.float32(1 - lamb) * local
-    return scores
+    return np.float32(lamb) * sims.astype(np.float32) + np.float32(1 - lamb) * local
 
 
 def stable_descending(scores: Floats) -> npt.NDArray[np.int64]:
-    """The order that sorts each row of scores [Q, n], highest first, ties by position.
-
-    Score and position are packed into one integer, and integers sort many times faster than a
-    stable argsort of floats. Scores must not be NaN.
+    """The order that sorts each row of scores [Q, n], highest first, ties by position. Score and
+    position are packed into one integer, and integers sort many times faster than a stable argsort
+    of floats. Scores must not be NaN.
     """
     bits = (scores + np.float32(0)).view(np.int32)  # adding 0 turns -0.0 into 0.0: they are equal
     # the bits of a float, read as an integer, rise with it; below zero they fall
@@ -51,7 +49,6 @@ def stable_descending(scores: Floats) -> npt.NDArray[np.int64]:
 
 def rerank(neighbors: Neighbors, logits: Array, lamb: float, temp: float) -> Neighbors:
     """Reorder the first n of each list by the ensemble score; behind them scores are the sims.
-
     logits [Q, n], n <= K. Raises BadInput where they do not fit or are not finite, and as
     `check_ensemble`.
     """

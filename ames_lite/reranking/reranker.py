@@ -95,7 +95,6 @@ class Reranker:
         self, query: Described | StoredRow, candidates: Candidates
     ) -> npt.NDArray[np.float32]:
         """The head's logits [K] of the query with each candidate; the query is encoded once.
-
         Descriptors of zeros count as none; where an image has none at all the logit is NO_EVIDENCE.
         For a head that depends on padding, candidates of equal lengths go together.
         """

@@ -97,9 +97,8 @@ class ReadMeter:
 
 
 class PairTask:
-    """The pairs (query[p], gallery[p]), rows of two stores; a context manager while it lasts.
-
-    kept: where finished logits go at once, and come from after an interrupt; todo: numbers of this
+    """The pairs (query[p], gallery[p]), rows of two stores; a context manager while it lasts. kept:
+    where finished logits go at once, and come from after an interrupt; todo: numbers of this
     process' pairs without a logit. Raises BadInput for a pair that is given twice.
     """
 

@@ -76,8 +76,7 @@ def expanded(vector: Float32, near: Float32, alpha: float) -> Float32:
     cosines = np.clip(others @ exact / length, 0, 1)
     weights = np.where(cosines > 0, cosines**alpha, 0)
     total = exact + length * (weights @ others)
-    joined: Float32 = (total * (length / np.linalg.norm(total))).astype(np.float32)
-    return joined
+    return (total * (length / np.linalg.norm(total))).astype(np.float32)
 
 
 def augmented(gallery: Float32, neighbors: int, alpha: float, device: str = "cpu") -> Float32:
@@ -132,8 +131,7 @@ def refined_vectors(vectors: Float64, neighbors: int, beta: float) -> Float64:
     what = f"beta is {beta}: the weights of an image and its neighbors sum to {total.min():g}"
     expected = "a sum above 0: a smaller beta, or fewer neighbors"
     require((total > 0).all(), what, expected=expected)
-    refined: Float64 = used @ vectors / total
-    return refined
+    return used @ vectors / total
 
 
 def mda_order(

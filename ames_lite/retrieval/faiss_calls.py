@@ -39,7 +39,6 @@ def lloyd(rows: Float32, num_clusters: int, seed: int, iterations: int, most: in
 
 def ivf_pq_index(dim: int, nlist: int, code_size: int, seed: int) -> Any:
     """faiss' index of rows in `nlist` lists, their residuals as `code_size` bytes, to be trained.
-
     dim must be a multiple of code_size; memory: code_size + 8 bytes a row. Source: Jégou, Douze and
     Schmid, "Product quantization for nearest neighbor search", 2011.
     """

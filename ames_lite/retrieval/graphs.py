@@ -153,8 +153,7 @@ def jaccard(encoding: Encoding, probe: int) -> Float64:
     met = transposed[vectors.indices[begin:end]]
     own = np.repeat(vectors.data[begin:end], np.diff(met.indptr))
     smaller = np.bincount(met.indices, np.minimum(met.data, own), minlength=len(sums))
-    found: Float64 = smaller / (sums[probe] + sums - smaller)
-    return found
+    return smaller / (sums[probe] + sums - smaller)
 
 
 def _all_points(search: parts.Search) -> tuple[Float32, Ids]:
@@ -167,7 +166,6 @@ def _all_points(search: parts.Search) -> tuple[Float32, Ids]:
 
 class Diffusion(DiffusionSettings, parts.Reranker):
     """The first `num` images of every list by f, equal ones in the order they had; the rest get 0.
-
     num: None diffuses over the whole gallery; a number over the first `num` images of each list,
     with the graph cut down to them (its D is then of them alone).
     """
@@ -231,5 +229,4 @@ def diffused(matrix: Any, start: Float64, alpha: float) -> Float64:
     what = f"conjugate gradients did not converge with alpha = {alpha}"
     expected = "an alpha that is not so near to 1"
     require(not failed, what, expected=expected, remedy="diffusion.alpha=0.99")
-    f: Float64 = np.maximum((1 - alpha) * found, 0)
-    return f
+    return np.maximum((1 - alpha) * found, 0)

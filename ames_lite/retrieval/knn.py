@@ -154,9 +154,8 @@ def norms(values: Float32) -> Float64:
 
 
 def _rounding(query: Float32, longest: float) -> Float64:
-    """How far two float32 evaluations of an inner product may lie apart: 2 D u |q| |g|.
-
-    The classical bound for any order of summation (Higham, Accuracy and Stability of Numerical
+    """How far two float32 evaluations of an inner product may lie apart: 2 D u |q| |g|. The
+    classical bound for any order of summation (Higham, Accuracy and Stability of Numerical
     Algorithms, 3.1), and what D products may lose below the smallest normal number.
     """
     steps = query.shape[1] + 2

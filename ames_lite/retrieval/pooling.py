@@ -63,8 +63,7 @@ def _signed_power(values: Float64, power: float) -> Float64:
         return values
     if power == 3:  # of a float exponent a power takes many times as long
         return values * values * values
-    signed: Float64 = np.copysign(np.abs(values) ** power, values)
-    return signed
+    return np.copysign(np.abs(values) ** power, values)
 
 
 def _real(descriptors: Floats, count: npt.NDArray[np.integer]) -> Iterator[tuple[int, Float64]]:
@@ -81,8 +80,7 @@ def gem_map(x: Tensor, power: float | Tensor, least: float) -> Tensor:
     float32: powers of small activations leave the range of half precision.
     """
     powers = _wide(x).clamp(min=least) ** power
-    mean: Tensor = powers.mean(dim=(2, 3)) ** (1 / power)
-    return mean
+    return powers.mean(dim=(2, 3)) ** (1 / power)
 
 
 def rgem(x: Tensor, power: float) -> Tensor:
@@ -103,7 +101,6 @@ def rgem(x: Tensor, power: float) -> Tensor:
 
 def sgem(vectors: Tensor, power: float | None = None) -> Tensor:
     """Scale GeM [B, D] of vectors [S, B, D]; None (infinity): the maximum of their unit vectors.
-
     With a power: ((x - m)^power averaged over scales)^(1 / power) + m, where m is the least entry
     of all of an image's vectors, which are taken as they are.
     """

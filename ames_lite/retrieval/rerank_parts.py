@@ -98,8 +98,7 @@ class Reranker(ABC):
 def directions(rows: Float32) -> Float32:
     """Rows of unit length; rows of zeros stay."""
     length = norms(rows)
-    unit: Float32 = rows / np.where(length > 0, length, 1).astype(np.float32)[:, None]
-    return unit
+    return rows / np.where(length > 0, length, 1).astype(np.float32)[:, None]
 
 
 def falling(scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.intp]:

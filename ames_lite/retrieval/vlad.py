@@ -56,7 +56,6 @@ def vlad_images(
     descriptors: Floats, count: npt.NDArray[np.integer], centroids: Floats, form: VladForm = HARD
 ) -> Float32:
     """VLAD vectors [N, C*D] float32 of descriptors [N, K, D], of which the first count[n] are real.
-
     Computed in float64, image by image: neither the order of descriptors nor the batch shows in the
     result. Raises BadInput for NaN or infinity among the real ones.
     """

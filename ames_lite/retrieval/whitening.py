@@ -88,11 +88,9 @@ def whiten(vectors: Floats, whitening: Whitening) -> Float64:
 
 
 def fit_whitening(source: Matrix, dim: int) -> Whitening:
-    """The whitening of N descriptors of width D to `dim` dimensions.
-
-    Exact: from the D × D covariance, or for D above N from the N × N inner products, in memory.
-    Raises BadInput for a dim that N, D or the data do not have, NaN, infinity, or too large a
-    matrix.
+    """The whitening of N descriptors of width D to `dim` dimensions. Exact: from the D × D
+    covariance, or for D above N from the N × N inner products, in memory. Raises BadInput for a dim
+    that N, D or the data do not have, NaN, infinity, or too large a matrix.
     """
     num, width = source.shape
     most, side = min(num - 1, width), min(num, width)

@@ -98,9 +98,8 @@ def rotate(batch: TripletBatch, center: Tensor, generator: torch.Generator) -> T
 
 
 def mirror(batch: TripletBatch) -> TripletBatch:
-    """The batch as if all of its images had been mirrored: SIFT (or RootSIFT), D = 128, alone.
-
-    A keypoint's patch, rotated to its orientation, is then upside down: of the 4 × 4 cells of 8
+    """The batch as if all of its images had been mirrored: SIFT (or RootSIFT), D = 128, alone. A
+    keypoint's patch, rotated to its orientation, is then upside down: of the 4 × 4 cells of 8
     directions (Lowe 2004) the rows change places, and every direction is negated.
     """
     cells = torch.arange(128).reshape(4, 4, 8)

@@ -70,7 +70,6 @@ def token_distance(
     padding: bool = True,
 ) -> Tensor:
     """Mean squared difference of output tokens [B, 1+q+t, D] to a teacher's, a mean over pairs.
-
     taught [B, 1+all_queries+T, D]: of all descriptors, those of query and gallery first. padding:
     its tokens count too, as published.
     """

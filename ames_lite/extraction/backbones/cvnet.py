@@ -79,8 +79,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = self.bn(self.proj(x)) if self.has_projection else x
-        total: Tensor = shortcut + self.f(x)
-        return total
+        return shortcut + self.f(x)
 
 
 def _stage(dim_in: int, inner: int, depth: int, stride: int) -> nn.Sequential:
@@ -123,10 +122,9 @@ class CvnetNetwork(nn.Module):
         self.head = nn.Sequential(OrderedDict(pool=GeM(), fc=nn.Linear(32 * width, shape.dim)))
 
     def forward(self, pixels: Tensor) -> map_backbone.Features:
-        """pixels [B, 3, H, W], normalized.
-
-        The map [B, 16·width, ⌈H/16⌉, ⌈W/16⌉] is stage 3's output before its last ReLU, so it has
-        negative entries; the vector [B, dim] is not of unit length.
+        """pixels [B, 3, H, W], normalized. The map [B, 16·width, ⌈H/16⌉, ⌈W/16⌉] is stage 3's
+        output before its last ReLU, so it has negative entries; the vector [B, dim] is not of unit
+        length.
         """
         x = self.stem(pixels)
         for block in (*self.s1, *self.s2, *self.s3):

@@ -65,7 +65,6 @@ def save_detector(path: str | Path, detector: SpatialAttention2d | None, meta: M
 
 def check_detector(path: str | Path, made: Made) -> None:
     """Raises BadInput where the meta.json beside a detector says that it is for other features.
-
     made: provenance of a backbone, as far as it is known. A file without meta, or that the meta
     does not know, passes; meta.json always speaks of a `last.pt` beside it.
     """

@@ -142,7 +142,6 @@ class TinyRandom(Dinov2):
 
 def position_embeddings(trained: Tensor, rows: int, columns: int, registers: bool) -> Tensor:
     """Position embeddings [1, 1 + rows * columns, D] for a grid, from trained ones [1, 1 + M², D].
-
     As the original code does it: in float32, a grid of the trained size unchanged; without
     registers by a scale factor that has an offset, with registers by size and with antialias.
     """
@@ -199,8 +198,7 @@ class Dinov2Network(Staged):
 
     def pooled(self, hidden: Tensor) -> Tensor:
         """CLS [B, D] of the last tokens, normalized."""
-        cls: Tensor = self.model.layernorm(hidden[:, 0])
-        return cls
+        return self.model.layernorm(hidden[:, 0])
 
     def stem(self, pixels: Tensor) -> Tensor:
         """Tokens [B, 1 + R + h * w, D] of pixels, as the first block takes them."""
@@ -276,8 +274,7 @@ def _empty(spec: Checkpoint) -> nn.Module:
     """On the meta device: nothing is drawn that a file replaces."""
     model, config = map(pretrained.transformers_class, (spec.model, spec.config_class))
     with torch.device("meta"):
-        network: nn.Module = model(config(**spec.config))
-    return network
+        return model(config(**spec.config))
 
 
 def _filled(state: State, spec: Checkpoint, path: str | Path) -> nn.Module:

@@ -111,10 +111,9 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(map_backbone.Staged):
-    """Stem, blocks, head: the map of the chosen blocks and GeM over the last feature map.
-
-    blocks: whose output is the local map; of several, each brought to unit length per cell, sampled
-    to the first one's grid, side by side. power: of GeM.
+    """Stem, blocks, head: the map of the chosen blocks and GeM over the last feature map. blocks:
+    whose output is the local map; of several, each brought to unit length per cell, sampled to the
+    first one's grid, side by side. power: of GeM.
     """
 
     def __init__(self, shapes: Sequence[BlockShape], blocks: Sequence[int], power: float) -> None:

@@ -72,10 +72,9 @@ class Checkpoint:
 
 
 def load_pretrained(checkpoint: Checkpoint, weights: str | Path | None) -> tuple[nn.Module, str]:
-    """The network in float32 and eval mode, and the SHA-256 of its file of weights.
-
-    weights: a transformers folder, or None for the hub (its cache first). Raises MissingFile with
-    what to download, BadInput.
+    """The network in float32 and eval mode, and the SHA-256 of its file of weights. weights: a
+    transformers folder, or None for the hub (its cache first). Raises MissingFile with what to
+    download, BadInput.
     """
     folder = from_hub(checkpoint) if weights is None else Path(weights).expanduser()
     for name in (CONFIG, WEIGHTS):

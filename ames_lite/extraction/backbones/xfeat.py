@@ -121,10 +121,9 @@ NOTHING = (torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, DIM))
 
 
 def strongest(maps: Maps, count: int, threshold: float) -> Keypoints:
-    """Of one image's maps, the at most `count` keypoints of the highest score above 0.
-
-    A keypoint is the largest of its 5 × 5 pixels and above the threshold; its score is its chance
-    times its reliability. As published, the first pixel of the image is never one.
+    """Of one image's maps, the at most `count` keypoints of the highest score above 0. A keypoint
+    is the largest of its 5 × 5 pixels and above the threshold; its score is its chance times its
+    reliability. As published, the first pixel of the image is never one.
     """
     chance = maps.keypoints
     side, reach = SUPPRESSED, SUPPRESSED // 2
@@ -142,10 +141,9 @@ def strongest(maps: Maps, count: int, threshold: float) -> Keypoints:
 
 
 def _read(values: Tensor, pixel: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    """A map [1, C, h, w] at pixels [K, 2] of an image of that size: [K, C].
-
-    As published, pixels are normalised by (width - 1, height - 1) but read with align_corners off,
-    so that the place read drifts by up to half a pixel, and the last row and column score 0.
+    """A map [1, C, h, w] at pixels [K, 2] of an image of that size: [K, C]. As published, pixels
+    are normalised by (width - 1, height - 1) but read with align_corners off, so that the place
+    read drifts by up to half a pixel, and the last row and column score 0.
     """
     last = pixel.new_tensor([size[1] - 1, size[0] - 1])
     grid = (2 * (pixel / last) - 1)[None, :, None]

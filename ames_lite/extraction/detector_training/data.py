@@ -135,10 +135,9 @@ def num_batches(labels: npt.NDArray[np.int64], batch_size: int, per_label: int) 
 def epoch_batches(
     labels: npt.NDArray[np.int64], batch_size: int, per_label: int, seed: int, epoch: int
 ) -> list[Rows]:
-    """The batches of one epoch, each image once: rows in groups of one label.
-
-    A group has per_label images, up to 2 · per_label - 1 where a label's number is no multiple, all
-    of a label where it has fewer; batches have at most batch_size images on average.
+    """The batches of one epoch, each image once: rows in groups of one label. A group has per_label
+    images, up to 2 · per_label - 1 where a label's number is no multiple, all of a label where it
+    has fewer; batches have at most batch_size images on average.
     """
     rng = stream(seed, Draw.IMAGES, epoch)
     groups: list[Rows] = []

@@ -88,7 +88,6 @@ class CosineSoftmax(nn.Module):
 
 class HardTriplet(nn.Module):
     """Each image with the least alike of its label and the most alike of others in the batch.
-
     max(0, margin + cosine to the other − cosine to its own), over images that have both. Source:
     Hermans et al., In Defense of the Triplet Loss, 2017 (batch hard).
     """

@@ -97,8 +97,7 @@ class RandomView:
         """The view of the image of that key, or why there is none."""
         path, key = job
         rng = stream(self.seed, Draw.AUGMENTATION, *key)
-        found: Prepared | str = prepare_job(Job(path.name, path, None), partial(self.cut, rng))
-        return found
+        return prepare_job(Job(path.name, path, None), partial(self.cut, rng))
 
     def cut(self, rng: np.random.Generator, image: Picture, box: Box | None = None) -> Prepared:
         """A view of RGB uint8 [H, W, 3]."""

@@ -24,8 +24,7 @@ def build_loss(recipe: FinetuneRecipe) -> Loss:
         what = "the package pytorch-metric-learning is not installed"
         raise BadInput(what, remedy="pip install 'ames_lite[finetune]'") from error
     if recipe.loss == "infonce":
-        infonce: Loss = losses.NTXentLoss(recipe.temperature)
-        return infonce
+        return losses.NTXentLoss(recipe.temperature)
     if recipe.loss == "multi_similarity":
         criterion, miner = losses.MultiSimilarityLoss(), miners.MultiSimilarityMiner()
     else:
@@ -35,7 +34,6 @@ def build_loss(recipe: FinetuneRecipe) -> Loss:
         miner = semihard if recipe.mining == "semihard" else miners.BatchHardMiner(distance=l2)
 
     def mined(vectors: Tensor, labels: Tensor) -> Tensor:
-        found: Tensor = criterion(vectors, labels, miner(vectors, labels))
-        return found
+        return criterion(vectors, labels, miner(vectors, labels))
 
     return mined
