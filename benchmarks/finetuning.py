@@ -15,8 +15,7 @@ import torch
 
 from ames_lite.cli.shell import exit_code, print_table
 from ames_lite.extraction.backbones.dinov2 import VARIANTS, Dinov2Network, random_network
-from ames_lite.extraction.finetuning.losses import build_loss
-from ames_lite.extraction.finetuning.model import Trained
+from ames_lite.extraction.finetuning.model import Trained, build_loss
 from ames_lite.training.recipe import FinetuneRecipe
 from benchmarks.own_process import peak_of
 from benchmarks.timing import interleaved, middle

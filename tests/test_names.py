@@ -15,7 +15,7 @@ import pytest
 from ames_lite.datasets.ground_truth import read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list, write_image_list
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.pictures import make_picture
+from ames_lite.evaluation.page import make_picture
 from ames_lite.records import LocalDescriptors, Neighbors
 from ames_lite.stores.candidates import FORMS, WRITTEN
 from ames_lite.stores.descriptor_store import DescriptorStore

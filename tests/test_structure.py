@@ -58,8 +58,7 @@ OWNERS = {
     "markupsafe": ["ames_lite/evaluation/page.py"],
     "matplotlib": [
         *("ames_lite/evaluation/figures.py", "ames_lite/evaluation/plots.py"),
-        *("ames_lite/evaluation/run_plots.py", "ames_lite/classification/pictures.py"),
-        *("ames_lite/cli/plot.py", "benchmarks/", "tools/"),
+        *("ames_lite/classification/pictures.py", "ames_lite/cli/plot.py", "benchmarks/", "tools/"),
     ],
     "transformers": ["ames_lite/extraction/backbones/pretrained.py"],
     "huggingface_hub": ["ames_lite/extraction/backbones/pretrained.py", "ames_lite/pretrained.py"],
@@ -82,8 +81,8 @@ OWNERS = {
     "tensorboard": [],  # torch.utils.tensorboard, in ames_lite/training/watch.py
     "torchvision": [],
     "timm": [],
-    "pytorch_metric_learning": ["ames_lite/extraction/finetuning/losses.py"],
-    "peft": ["ames_lite/extraction/finetuning/lora.py"],
+    "pytorch_metric_learning": ["ames_lite/extraction/finetuning/model.py"],
+    "peft": ["ames_lite/extraction/finetuning/model.py"],
 }
 
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from ames_lite.classification.data import SIDES, TEST, TRAIN, VAL, Ids, Labelled
-from ames_lite.classification.models import Classifier, Floats
-from ames_lite.classification.training import negative_log
+from ames_lite.classification.models import Classifier, Floats, negative_log
 from ames_lite.evaluation.significance import Interval, bootstrap_mean
 from ames_lite.reranking.calibration import Curve, reliability
 

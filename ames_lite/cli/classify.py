@@ -14,9 +14,8 @@ from ames_lite.classification import pictures
 from ames_lite.classification.clusters import assigned, choose_clusters, cluster_shares, tinted
 from ames_lite.classification.data import TEST, TRAIN, Labelled, Splitting, read_labelled
 from ames_lite.classification.judging import Judged, class_rows, confusion_of, image_rows, judge
-from ames_lite.classification.models import Classifier
+from ames_lite.classification.models import Classifier, fit
 from ames_lite.classification.scikit import check_scikit, tsne
-from ames_lite.classification.training import fit
 from ames_lite.cli.compose import compose
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.jobs import Classify

@@ -2,7 +2,7 @@
 
 from ames_lite.cli.schema.extraction import CompressStore
 from ames_lite.cli.shell import dataset_files
-from ames_lite.extraction.compressing import compress_store, fit_codebook
+from ames_lite.extraction.fitting import compress_store, fit_codebook
 from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.row_layout import say_bytes

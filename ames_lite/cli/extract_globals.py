@@ -22,6 +22,7 @@ from ames_lite.extraction.aggregators import (
     build_aggregator,
     whitened_kind,
 )
+from ames_lite.extraction.backbones.cvnet import SuperGlobal
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.globals import (
     Source,
@@ -30,7 +31,6 @@ from ames_lite.extraction.globals import (
     from_images,
     from_store,
 )
-from ames_lite.extraction.superglobal import SuperGlobal
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.merging import Shard, parse_shard, shard_path
 from ames_lite.stores.published.store import open_store

@@ -27,7 +27,7 @@ from ames_lite.evaluation.failures import (
     pick_row,
 )
 from ames_lite.evaluation.metrics import Floats
-from ames_lite.evaluation.pictures import PagePictures
+from ames_lite.evaluation.page import PagePictures
 from ames_lite.evaluation.report import Shown, write_report
 from ames_lite.evaluation.results_file import Rankings, read_results, reread, results_path
 

@@ -18,8 +18,7 @@ from ames_lite.extraction.detector_training import data as sets
 from ames_lite.extraction.detector_training.data import LabelledImages
 from ames_lite.extraction.finetuning.data import readable, stratified
 from ames_lite.extraction.finetuning.loop import META, METRIC, Finetuning
-from ames_lite.extraction.finetuning.losses import build_loss
-from ames_lite.extraction.finetuning.model import Trained
+from ames_lite.extraction.finetuning.model import Trained, build_loss
 from ames_lite.io.json_file import read_json_file
 from ames_lite.io.overrides import word
 from ames_lite.processes import Processes, process_group

@@ -15,9 +15,9 @@ from ames_lite.cli.shell import run_dir
 from ames_lite.errors import ConfigError, check_config, existing_file, explained
 from ames_lite.evaluation import plots
 from ames_lite.evaluation.figures import save_figure
+from ames_lite.evaluation.plots import KINDS as OF_RESULTS
+from ames_lite.evaluation.plots import Draw, plots_of
 from ames_lite.evaluation.results_file import read_results, results_path
-from ames_lite.evaluation.run_plots import KINDS as OF_RESULTS
-from ames_lite.evaluation.run_plots import Draw, plots_of
 from ames_lite.io.checkpoint import load_head
 from ames_lite.reranking.calibration import Calibration
 

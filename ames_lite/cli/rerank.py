@@ -16,7 +16,7 @@ from ames_lite.evaluation.data import Stores, find_files, open_stores, read_list
 from ames_lite.extraction.descriptors import extract_descriptors
 from ames_lite.io.images import list_images
 from ames_lite.records import PairScores
-from ames_lite.reranking.lists import Ids, listed_pairs, rerank_lists
+from ames_lite.reranking.scorer import Ids, listed_pairs, rerank_lists
 from ames_lite.runtime import pick_device
 from ames_lite.stores.candidates import (
     WRITTEN,

@@ -1,9 +1,9 @@
-"""Plots of an evaluation, of a training run and of a calibration, for papers: one figure each.
-
-A colour is a list: global, reranked. Axis letters: Q queries, K ranked images.
+"""Plots of an evaluation, of a training run and of a calibration, for papers: one figure each; and
+which of them a run allows. A colour is a list: global, reranked. Axis letters: Q queries, K ranked
+images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,11 @@ from ames_lite.evaluation.figures import (
     titled_figure,
 )
 from ames_lite.evaluation.metrics import Floats, Hits
+from ames_lite.evaluation.passes import Cell
+from ames_lite.evaluation.protocols import Evaluation
+from ames_lite.evaluation.results_file import Rankings
 from ames_lite.evaluation.significance import bootstrap_mean
+from ames_lite.evaluation.tuning import outcome
 from ames_lite.reranking.calibration import Curve
 
 SIZE = (5.6, 4.2)  # inches
@@ -36,6 +40,9 @@ DEEPEST = 100  # k of recall@k
 BINS = 40
 SMOOTH = 51  # steps that a training curve is averaged over
 Rows = Sequence[Mapping[str, Any]]  # of results.json
+KINDS = ("scores", "precision_recall", "recall", "num_rerank", "ensemble")
+ORACLE = "chosen on this set"
+Draw = Callable[[], Figure]
 
 
 def score_histogram(right: Floats, wrong: Floats, title: str, note: str) -> Figure:
@@ -211,3 +218,49 @@ def _shares(figure: Figure, axes: Axes, *, both: bool = False) -> Figure:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
+
+
+def plots_of(
+    found: Rankings, place: int, setting: str, evaluated: tuple[Evaluation, Evaluation]
+) -> dict[str, Draw]:
+    """Those of KINDS that a row allows: num_rerank and ensemble want several values. Without a
+    positive in the setting, none. evaluated: by `Rankings.row`.
+    """
+    results, protocol = found.results, found.protocol
+    rows, row, metric = results["rows"], results["rows"][place], protocol.main
+    before, after = evaluated
+    if not after.hits[setting].num_positives.any():
+        return {}
+    lists = {"global": before.hits[setting]}
+    if row["num_rerank"]:
+        lists["reranked"] = after.hits[setting]
+    graded = f", {setting}" if protocol.graded else ""
+    title = f"{results['dataset']}, {results['desc_name']}, {results['model']}{graded}"
+    oracle = f" ({ORACLE})" if row.get("role") == "oracle" else ""
+    count = f"{row['num_rerank']} reranked"
+    cell = f"λ {row['lamb']:g}, γ {row['temp']:g}{oracle}"
+    note = f"{count}, {cell}" if row["num_rerank"] else "not reranked"
+    able: dict[str, Draw] = {
+        "scores": lambda: score_histogram(*_scores(found, place, setting), title, note),
+        "precision_recall": lambda: precision_recall(lists, title, note),
+        "recall": lambda: recall_at_k(lists, protocol.misses, title, note),
+    }
+    if not row["num_rerank"]:
+        del able["scores"]
+    whole = title.removesuffix(graded)
+    column = [one for one in rows if (one["lamb"], one["temp"]) == (row["lamb"], row["temp"])]
+    grid = [one for one in rows if one["num_rerank"] == row["num_rerank"]]
+    if len({one["num_rerank"] for one in column}) > 1:
+        value, draw = results["global"][metric], metric_by_num_rerank
+        able["num_rerank"] = lambda: draw(column, value, metric, whole, cell)
+    if len({(one["lamb"], one["temp"]) for one in grid}) > 1:
+        framed = f"{count}; framed: the best{oracle}"
+        able["ensemble"] = lambda: ensemble_map(grid, metric, whole, framed)
+    return able
+
+
+def _scores(found: Rankings, place: int, setting: str) -> tuple[Floats, Floats]:
+    """Of the reranked candidates: those of right ones, and of wrong ones; junk is neither."""
+    one = outcome(found, found.scores, Cell.of(found.results["rows"][place]), setting)
+    scores = one.scores.astype(np.float64)
+    return scores[one.counted & one.right], scores[one.counted & ~one.right]

@@ -15,13 +15,12 @@ from ames_lite.errors import require
 from ames_lite.evaluation import page
 from ames_lite.evaluation.figures import svg_bytes
 from ames_lite.evaluation.metrics import Floats, Ids
-from ames_lite.evaluation.page import Queries, QueryView, Tile, say_box, say_score
+from ames_lite.evaluation.page import PagePictures, Queries, QueryView, Tile, say_box, say_score
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairView, PairViews
 from ames_lite.evaluation.passes import Cell, rerank_setting
-from ames_lite.evaluation.pictures import PagePictures
+from ames_lite.evaluation.plots import plots_of
 from ames_lite.evaluation.protocols import footnotes, setting_junk, setting_positives
 from ames_lite.evaluation.results_file import Rankings, say_without_descriptors
-from ames_lite.evaluation.run_plots import plots_of
 from ames_lite.records import GroundTruth, Neighbors
 
 Metrics = Mapping[str, float | None]

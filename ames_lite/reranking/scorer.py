@@ -1,11 +1,12 @@
-"""Logits for pairs of stored images, by a head (`pair_scoring`) or a verifier, pair by pair.
+"""Logits for pairs of stored images, by a head (`pair_scoring`) or a verifier, pair by pair; and
+candidate lists of any lengths, reranked by them.
 
 Queries are encoded first and stay; gallery rows are read in storage order, in blocks that a thread
 reads ahead, encoded once, and scored against every query that wants them.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,17 +17,20 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, chosen
 from ames_lite.models import SimilarityHead
 from ames_lite.processes import ALONE, Processes
-from ames_lite.records import LocalDescriptors, PairScores
+from ames_lite.records import LocalDescriptors, Neighbors, PairScores
 from ames_lite.reranking.batches import prefetched
+from ames_lite.reranking.ensemble import rerank
 from ames_lite.reranking.pair_scoring import PairScoring, Put, ScoringOptions
 from ames_lite.reranking.tasks import Cost, PairTask, ReadMeter, gallery_blocks
 from ames_lite.reranking.verification import VERIFIERS, Verifier
 from ames_lite.runtime import cpu_threads
+from ames_lite.stores.candidates import Candidates
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.pair_scores import PartialScores
 
 __all__ = ["Cost", "PairScorer", "ScoringOptions", "verifier_scorer"]
 Rows = npt.NDArray[np.integer]
+Ids = npt.NDArray[np.int64]
 Stores = tuple[DescriptorStore, DescriptorStore]  # of queries and gallery
 Check = Callable[[Mapping[str, Any], object], None]
 VERIFIED_IMAGES = 16  # gallery images read at a time for a verifier
@@ -134,3 +138,32 @@ def _put(task: PairTask, stores: Stores, pairs: Rows, logits: npt.NDArray[np.flo
         remedy = "check the weights, or give precision=fp32"
         raise BadInput(what, where=where, expected="finite logits", remedy=remedy)
     task.put(pairs, logits)
+
+
+def listed_pairs(rows: Ids, found: Sequence[Ids], num: int | None = None) -> tuple[Ids, Ids]:
+    """Rows [P] of the query and the image of each pair; num: of the first so many of every list."""
+    near = [ids[:num] for ids in found]
+    return np.repeat(rows, [len(ids) for ids in near]), np.concatenate([rows[:0], *near])
+
+
+def rerank_lists(
+    candidates: Candidates,
+    rows: Ids,
+    found: Sequence[Ids],
+    scores: PairScores,
+    lamb: float,
+    temp: float,
+    num: int | None = None,
+) -> Candidates:
+    """The lists in the order of the scores, as `ensemble.rerank` has it; without sims the logits
+    alone decide. rows, found: of `candidates.rows`; num: only the first so many are reordered.
+    """
+    orders, sims = [], []
+    for q, ids in enumerate(found):
+        given = np.zeros(len(ids), np.float32) if candidates.sims is None else candidates.sims[q]
+        near = Neighbors(np.arange(len(ids), dtype=np.int32)[None], given[None], len(ids))
+        logits = scores.lookup(ids[None, :num], rows[q : q + 1])
+        ranked = rerank(near, logits, 0.0 if candidates.sims is None else lamb, temp)
+        orders.append(ranked.ids[0])
+        sims.append(ranked.sims[0])
+    return candidates.reordered(orders, sims)

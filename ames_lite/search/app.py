@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import UserError
-from ames_lite.evaluation.pictures import AT_ONCE, make_picture
+from ames_lite.evaluation.page import AT_ONCE, make_picture
 from ames_lite.io.images import load_image, thumbnail
 from ames_lite.search.page import ABSENT
 from ames_lite.search.session import Listing, Query, Session, Settings

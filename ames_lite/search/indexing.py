@@ -20,8 +20,8 @@ import numpy.typing as npt
 from ames_lite.errors import require
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.extraction.backbones.interface import Backbone
-from ames_lite.extraction.compressing import compress_store, fit_codebook, is_compressed
 from ames_lite.extraction.descriptors import extract_descriptors
+from ames_lite.extraction.fitting import compress_store, fit_codebook, is_compressed
 from ames_lite.extraction.globals import extract_globals, from_store
 from ames_lite.extraction.vocabulary import Source, build_vocabulary
 from ames_lite.io.digest import array_digest, file_digest, names_digest

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput
 from ames_lite.evaluation.page import (
     PIXELS,
+    PagePictures,
     Queries,
     QueryView,
     Tile,
@@ -21,7 +22,6 @@ from ames_lite.evaluation.page import (
     write_page,
 )
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairViews
-from ames_lite.evaluation.pictures import PagePictures
 from ames_lite.records import LocalDescriptors
 from ames_lite.search.image_search import Found, Hits, Ranker
 from ames_lite.search.index import OpenIndex

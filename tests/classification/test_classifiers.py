@@ -13,8 +13,15 @@ import torch
 
 from ames_lite.classification.data import TEST, TRAIN, VAL, Labelled
 from ames_lite.classification.judging import judge
-from ames_lite.classification.models import CLASSIFIERS, Classifier, logits_of, softmax
-from ames_lite.classification.training import fit, fit_temperature, train_mlp
+from ames_lite.classification.models import (
+    CLASSIFIERS,
+    Classifier,
+    fit,
+    fit_temperature,
+    logits_of,
+    softmax,
+    train_mlp,
+)
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.evaluation.metrics import find_hits, hit_at
 from ames_lite.training.recipe import ClassifierRecipe

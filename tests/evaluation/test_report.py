@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation import pictures
+from ames_lite.evaluation import page as pages
 from ames_lite.evaluation.pair_view import PairViews
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.protocols import Retrieval
@@ -319,7 +319,7 @@ def test_pictures_are_in_the_page_and_each_is_encoded_once(
         encoded.append(arguments)
         return jpeg_bytes(*arguments)
 
-    monkeypatch.setattr(pictures, "jpeg_bytes", counted)
+    monkeypatch.setattr(pages, "jpeg_bytes", counted)
     page = toy.write(tmp_path / "report.html", images)
     tiles = page.tiles()
     assert len(encoded) == len({tile["name"] for tile in tiles}) + len(page.views)

@@ -8,7 +8,7 @@ import pytest
 
 from ames_lite.datasets.check import Report, check_store
 from ames_lite.errors import BadInput
-from ames_lite.extraction.compressing import compress_store, fit_codebook, is_compressed
+from ames_lite.extraction.fitting import compress_store, fit_codebook, is_compressed
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.product_codes import Codebook, decode, encode
 from ames_lite.stores.descriptor_store import DescriptorStore

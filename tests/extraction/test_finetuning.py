@@ -26,9 +26,7 @@ from ames_lite.extraction.finetuning.data import (
     readable,
     stratified,
 )
-from ames_lite.extraction.finetuning.lora import merged
-from ames_lite.extraction.finetuning.losses import build_loss
-from ames_lite.extraction.finetuning.model import Trained, Weights
+from ames_lite.extraction.finetuning.model import Trained, Weights, build_loss, merged
 from ames_lite.io.images import load_image
 from ames_lite.training.recipe import FinetuneRecipe
 from tests.cli.test_scoring_run import free_port, start

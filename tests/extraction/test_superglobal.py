@@ -12,8 +12,12 @@ import torch
 from torch.nn import functional as F
 
 from ames_lite.errors import BadInput
-from ames_lite.extraction.backbones.cvnet import CvnetNetwork
-from ames_lite.extraction.superglobal import SuperGlobal, SuperGlobalNetwork, SuperGlobalPooling
+from ames_lite.extraction.backbones.cvnet import (
+    CvnetNetwork,
+    SuperGlobal,
+    SuperGlobalNetwork,
+    SuperGlobalPooling,
+)
 from ames_lite.io.provenance import check_provenance
 from tests.extraction.backbones.test_cvnet import (
     SHAPE,

@@ -81,7 +81,7 @@ def native(path: Path, packed: bool = False, rows: int = 9) -> DescriptorStore:
 
 def coded(path: Path) -> None:
     """The same with product codes of four bytes."""
-    from ames_lite.extraction.compressing import compress_store
+    from ames_lite.extraction.fitting import compress_store
 
     native(path).close()
     codebook = np.random.default_rng(0).standard_normal((4, 256, 4)).astype(np.float16)

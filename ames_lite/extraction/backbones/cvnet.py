@@ -1,4 +1,5 @@
-"""CVNet as a backbone: local features of stage 3 at three scales, and the GeM descriptor.
+"""CVNet as a backbone: local features of stage 3 at three scales, and the GeM descriptor; and
+SuperGlobal's global descriptors from the same ResNet and its weights.
 
 No hub has the weights: their path must be given. Parameters are named as in the published files
 (stem, s1 to s4, head).
@@ -7,26 +8,32 @@ No hub has the weights: their path must be given. Parameters are named as in the
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import MissingFile, require
 from ames_lite.extraction.backbones import map_backbone
+from ames_lite.extraction.backbones.interface import Described
+from ames_lite.extraction.backbones.map_backbone import Features
 from ames_lite.io.digest import file_digest
 from ames_lite.io.images import Box
 from ames_lite.io.resizing import Prepared, View
 from ames_lite.io.weights_file import fill_network, read_state
-from ames_lite.retrieval.pooling import gem_map
+from ames_lite.records import LocalDescriptors
+from ames_lite.retrieval.pooling import gem_map, rgem, sgem
+from ames_lite.retrieval.settings import SuperGlobalPooling
 
 logger = logging.getLogger(__name__)
 
 STRIDE = 16  # pixels between the cells of the map
-SMALLEST = 1e-6  # GeM: activations are clamped from below
+SMALLEST, SUPER_SMALLEST = 1e-6, 1e-8  # GeM, SuperGlobal's: activations are clamped from below
+UNUSED = {"top_k": 0, "detector": None, "space": None}  # settings that SuperGlobal does without
 EXPECTED = "the state of CVNet's ResNet, plain or under 'state' or 'model_state'"
 REMEDY = "download them from the page of CVNet (github.com/sungonce/CVNet), then give "
 REMEDY += "backbone.arguments.weights=<that file>"
@@ -212,3 +219,56 @@ def _covered(side: int) -> tuple[float, float]:
     cells = -(-side // STRIDE)
     first = 0.5 - STRIDE / 2
     return first / side, (first + STRIDE * cells) / side
+
+
+class SuperGlobalNetwork(nn.Module):
+    """CVNet's layers with ReLUP, and SuperGlobal's pooling in place of its GeM."""
+
+    def __init__(self, cvnet: CvnetNetwork, pooling: SuperGlobalPooling) -> None:
+        super().__init__()
+        self.cvnet, self.pooling = cvnet, pooling
+
+    def forward(self, pixels: Tensor) -> Features:
+        """pixels [B, 3, H, W]; the map of stage 4 [B, C, ⌈H/32⌉, ⌈W/32⌉], the vector [B, dim]."""
+        x, net = self.cvnet.stem(pixels), self.cvnet
+        leasts = [self.pooling.relup] * 3 + [0.0]
+        for stage, least in zip((net.s1, net.s2, net.s3, net.s4), leasts, strict=True):
+            for block in stage.children():
+                x = block(x).clamp(min=least)  # ReLUP, or ReLU
+        pooled = gem_map(rgem(x, self.pooling.rgem_power), self.pooling.gem_power, SUPER_SMALLEST)
+        return Features(x, net.head[-1](functional.normalize(pooled, dim=1)))
+
+
+class SuperGlobal(Cvnet):
+    """cvnet: arguments of `Cvnet`; those of local descriptors and its own vector have no effect."""
+
+    def __init__(self, pooling: SuperGlobalPooling | None = None, **cvnet: Any) -> None:
+        super().__init__(**{**cvnet, **UNUSED})
+        self.pooling = pooling or SuperGlobalPooling()
+        self.global_kind = "superglobal"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        of_network = {k: v for k, v in super().provenance.items() if k != "global_scales"}
+        pooled = {k: v if v == "max" else float(v) for k, v in asdict(self.pooling).items()}
+        return {**of_network, **pooled}
+
+    def _network(self) -> tuple[nn.Module, str]:
+        network, digest = load_cvnet(self.weights, self.shape)
+        return SuperGlobalNetwork(network, self.pooling).eval(), digest
+
+    def _vector(self, found: Sequence[Features]) -> Tensor:
+        power = None if self.pooling.sgem == "max" else float(self.pooling.sgem)
+        vectors = [features.cls for features in found if features.cls is not None]
+        return sgem(torch.stack(vectors), power)
+
+    def describe(self, batch: Sequence[Prepared]) -> list[Described]:
+        """The vectors of images of one shape."""
+        with torch.inference_mode():
+            vectors = self._vector([self.features(pixels) for pixels in self.normalized(batch)])
+        empty = np.zeros((0, self.dim), np.float32)
+        nothing = (empty, empty[:, :2], np.zeros(0, np.uint8), empty[:, 0])
+        return [
+            Described(LocalDescriptors(*nothing, prepared.size), vector)
+            for prepared, vector in zip(batch, vectors.cpu().numpy(), strict=True)
+        ]

@@ -25,9 +25,7 @@ from ames_lite.extraction.backbones.map_backbone import MapBackbone
 from ames_lite.extraction.detector_training.data import FrozenFeatures, LabelledImages, Rows
 from ames_lite.extraction.detector_training.model import leave_one_out_map
 from ames_lite.extraction.finetuning.data import RandomView, class_batches, num_class_batches
-from ames_lite.extraction.finetuning.lora import merged
-from ames_lite.extraction.finetuning.losses import Loss
-from ames_lite.extraction.finetuning.model import Trained, Weights
+from ames_lite.extraction.finetuning.model import Loss, Trained, Weights, merged
 from ames_lite.io.json_file import write_json_file
 from ames_lite.io.provenance import check_provenance
 from ames_lite.io.resizing import Prepared
