@@ -48,7 +48,6 @@ def draw_frontier(
     hues = {head: HUES[ORDER[i % len(ORDER)]] for i, head in enumerate(heads)}
     shapes = {number: SHAPES[i % len(SHAPES)] for i, number in enumerate(numbers)}
     figure = titled_figure(SIZE, title)
-    figure.supxlabel(plain(note), fontsize=SMALL, color=GREY)
     panels = figure.subplots(1, len(fronts), sharey=True, squeeze=False)[0]
     for axes, (cost, chosen) in zip(panels, fronts.items(), strict=True):
         for head, hue in hues.items():
@@ -60,8 +59,12 @@ def draw_frontier(
     panels[0].set_ylabel(plain(f"{metric}, percent"), fontsize=MEDIUM)
     panels[0].margins(y=0.12)
     keys = by_column(_keys(hues, shapes), KEY_COLUMNS)
-    look: dict[str, Any] = {"fontsize": SMALL, "frameon": False}
-    figure.legend(handles=keys, loc="outside lower left", ncols=KEY_COLUMNS, **look)
+    look: dict[str, Any] = {"fontsize": SMALL, "frameon": False, "title_fontsize": SMALL}
+    legend = figure.legend(
+        handles=keys, loc="outside lower left", ncols=KEY_COLUMNS, title=plain(note) or None, **look
+    )
+    legend.set_alignment("left")
+    legend.get_title().set_color(GREY)
     return figure
 
 

@@ -116,6 +116,7 @@ def test_every_cell_is_drawn_in_its_place_and_the_front_is_named(tmp_path: Path)
         boxes = [text.get_window_extent() for text in axes.texts]
         assert not any(a.overlaps(b) for a, b in zip(boxes, boxes[1:], strict=False))
         assert axes.get_ylim()[0] < 31 < axes.get_ylim()[1]
+    assert figure.legends[0].get_title().get_text() == "a machine"  # not under the legend
     first = save_figure(figure, tmp_path / "a.png").read_bytes()
     again = draw_frontier(cells, best, "map", 0.31, "a set: $map$ against its cost", "a machine")
     assert save_figure(again, tmp_path / "b.png").read_bytes() == first
