@@ -5,8 +5,6 @@ ids are row numbers of an image list, sims and scores are higher-is-better. Axis
 K descriptors of one image (or neighbours), D width, Q queries, N gallery images, P pairs.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -93,8 +91,8 @@ class LocalDescriptors:
             finite = values.dtype == np.uint8 or (name == "xy" and unknown)
             finite = finite or bool(np.isfinite(values).all())
             require(finite, f"{name} has NaN or infinite entries", expected="finite numbers")
-        inside = unknown or ((xy >= 0) & (xy <= 1)).all()
-        require(inside, "xy leaves the image", expected="x, y in [0, 1]")
+        inside, expected = unknown or ((xy >= 0) & (xy <= 1)).all(), "x, y in [0, 1]"
+        require(inside, "xy leaves the image", expected=expected)
         falls, expected = (np.diff(weight) <= 0).all(), "descending weights, strongest first"
         require(falls, "weights are not sorted", expected=expected)
         fits = len(self.size) == 2 and min(self.size) > 0
@@ -111,13 +109,11 @@ class LocalDescriptors:
         """Whether the positions are known."""
         return self.count == 0 or not bool(np.isnan(self.xy).any())
 
-    def strongest(self, count: int) -> LocalDescriptors:
+    def strongest(self, count: int) -> "LocalDescriptors":
         """The first min(count, K) descriptors."""
         require(count >= 1, f"{count} descriptors were asked for", expected="at least 1")
-        n = slice(count)
-        return LocalDescriptors(
-            self.descriptors[n], self.xy[n], self.scale[n], self.weight[n], self.size
-        )
+        descriptors, xy, scale, weight = (getattr(self, name)[:count] for name in KINDS)
+        return LocalDescriptors(descriptors, xy, scale, weight, self.size)
 
 
 def count_rising(sims: npt.NDArray[np.floating[Any]]) -> int:
@@ -132,8 +128,7 @@ def count_rising(sims: npt.NDArray[np.floating[Any]]) -> int:
 def as_sims(values: npt.ArrayLike, count: int, kind: str | None = None) -> npt.NDArray[np.float32]:
     """Similarities [count] of one list, in any order, as float32. Raises BadInput.
 
-    kind: of SIM_KINDS; None: similarities, but a list of LEAST_SORTED and more that only rises is
-    refused, as distances are sorted so.
+    kind: of SIM_KINDS; None: similarities, but LEAST_SORTED or more that only rise are refused.
 
     >>> as_sims([0.25, 0.5], 2, "distance")
     array([0.75, 0.5 ], dtype=float32)
@@ -186,7 +181,7 @@ class Neighbors:
         require(np.isfinite(sims).all(), "sims have NaN or infinity", expected="finite numbers")
         _freeze(self, ids=ids, sims=sims)
 
-    def first(self, num: int | None) -> Neighbors:
+    def first(self, num: int | None) -> "Neighbors":
         """The first `num` neighbours of every query; None: all."""
         if num is None or num >= self.ids.shape[1]:
             return self
@@ -202,8 +197,7 @@ def pair_keys(
     query: npt.NDArray[np.integer], gallery: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.int64]:
     """One number a pair of row numbers (broadcast), sorted as by query, then gallery."""
-    keys: npt.NDArray[np.int64] = query.astype(np.int64) << 32 | gallery.astype(np.int64)
-    return keys
+    return np.bitwise_or(query.astype(np.int64) << 32, gallery.astype(np.int64))
 
 
 def split_pair_keys(
@@ -249,12 +243,10 @@ class PairScores:
         """
         query = np.arange(len(ids)) if query is None else query
         wanted = pair_keys(query[:, None], ids)
-        if wanted.size == 0:
-            return np.zeros(wanted.shape, np.float32)
-        at = np.minimum(np.searchsorted(self._keys, wanted), max(len(self._keys) - 1, 0))
-        known = np.zeros(wanted.shape, bool) if len(self._keys) == 0 else self._keys[at] == wanted
-        if not known.all():
-            q, k = np.argwhere(~known)[0]
+        at = np.searchsorted(self._keys, wanted)
+        there = self._keys.take(at, mode="clip") if len(self._keys) else np.full_like(wanted, -1)
+        if (there != wanted).any():
+            q, k = np.argwhere(there != wanted)[0]
             what = f"query {query[q]} and gallery image {ids[q, k]} have no score"
             expected = "a score for every pair that is reranked"
             remedy = "score again with the same neighbours and at least this num_rerank"

@@ -12,7 +12,6 @@ from ames_lite.cli.schema.keys import Named
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.train_detector import image_sets
 from ames_lite.cli.training_folder import make_training_list
-from ames_lite.datasets.names import check_present, line_of
 from ames_lite.errors import require
 from ames_lite.extraction.detector_training import data as sets
 from ames_lite.extraction.detector_training.data import LabelledImages
@@ -20,6 +19,7 @@ from ames_lite.extraction.finetuning.data import readable, stratified
 from ames_lite.extraction.finetuning.loop import META, METRIC, Finetuning
 from ames_lite.extraction.finetuning.model import Trained, build_loss
 from ames_lite.io.json_file import read_json_file
+from ames_lite.io.names import check_present, line_of
 from ames_lite.io.overrides import word
 from ames_lite.processes import Processes, process_group
 from ames_lite.training.recipe import FinetuneRecipe

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.datasets.names import say_difference
 from ames_lite.errors import MissingFile, UserError
+from ames_lite.io.names import say_difference
 from ames_lite.io.provenance import SAME_STORES, differences
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_neighbors
@@ -151,8 +151,8 @@ def check_store(
     if failed:
         report.note(path, f"{len(failed)} images failed in extraction: {_shown(store, failed)}")
     if empty:
-        of = f"{len(empty)} of {len(store)} images"
-        report.note(path, f"{of} have {NO_DESCRIPTORS}: {_shown(store, empty)}")
+        said = f"{len(empty)} of {len(store)} images have {NO_DESCRIPTORS}"
+        report.note(path, f"{said}: {_shown(store, empty)}")
     if len(failed) == len(store):
         report.find(path, "every image failed in extraction")
     return store
@@ -186,12 +186,10 @@ def _placed_faults(
     xy: npt.NDArray[Any], weight: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
 ) -> Faults:
     inside = ((xy >= 0) & (xy <= 1)).all(axis=-1)  # NaN is not
-    rises = ~(weight[:, 1:] <= weight[:, :-1]) & valid[:, 1:] & valid[:, :-1]
-    return {
-        OUTSIDE: (~inside & valid).any(axis=1),
-        "weights that are not sorted, or NaN": rises.any(axis=1)
-        | (~np.isfinite(weight) & valid).any(axis=1),
-    }
+    bad = ~np.isfinite(weight) & valid
+    bad[:, 1:] |= ~(weight[:, 1:] <= weight[:, :-1]) & valid[:, 1:] & valid[:, :-1]
+    unsorted = "weights that are not sorted, or NaN"
+    return {OUTSIDE: (~inside & valid).any(axis=1), unsorted: bad.any(axis=1)}
 
 
 def _native_faults(store: DescriptorStore) -> Iterator[tuple[int, Faults]]:
@@ -199,13 +197,11 @@ def _native_faults(store: DescriptorStore) -> Iterator[tuple[int, Faults]]:
     step = max(1, RUN_BYTES // (store.max_count * (width * store.dtype.itemsize + 13)))
     for first in range(0, len(store), step):
         stop = min(first + step, len(store))
-        rows = np.s_[first:stop]
         xy, weight = (store.stored(name, first, stop) for name in ("xy", "weight"))
         descriptors, valid = store.read_descriptors(np.arange(first, stop))
         faults = _descriptor_faults(descriptors, valid, store.packed)
-        faults |= _placed_faults(xy, weight, valid)
-        empty = (store.count[rows] == 0) & (store.status[rows] != FAILED)
-        yield first, {NO_DESCRIPTORS: empty, **faults}
+        empty = (store.count[first:stop] == 0) & (store.status[first:stop] != FAILED)
+        yield first, {NO_DESCRIPTORS: empty, **faults, **_placed_faults(xy, weight, valid)}
 
 
 def _published_faults(store: PublishedStore) -> Iterator[tuple[int, Faults]]:
@@ -224,13 +220,12 @@ def _metadata_faults(block: published.Block) -> Faults:
     assert metadata is not None and metadata.shape[-1] == published.COLUMNS
     mask, scale = metadata[..., published.MASK], metadata[..., published.SCALE]
     whole = (scale == np.rint(scale)) & (scale >= 0) & (scale <= 255)
+    xy, weight = metadata[..., [published.X, published.Y]], metadata[..., published.WEIGHT]
     return {
         "a mask that is neither 0 nor 1": ((mask != 0) & (mask != 1)).any(axis=1),
         "padding before real descriptors": (valid[:, 1:] & ~valid[:, :-1]).any(axis=1),
         "scales that are no numbers of a scale": (~whole & valid).any(axis=1),
-        **_placed_faults(
-            metadata[..., [published.X, published.Y]], metadata[..., published.WEIGHT], valid
-        ),
+        **_placed_faults(xy, weight, valid),
     }
 
 

@@ -20,10 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.names import check_once, line_of
 from ames_lite.errors import BadInput, existing_file, explained, require
 from ames_lite.io.json_file import read_json_file
-from ames_lite.io.names import match_names
+from ames_lite.io.names import check_once, line_of, match_names
 from ames_lite.io.writing import replacing
 from ames_lite.records import GroundTruth
 from ames_lite.stores.published.safe_pickle import NUMPY_ARRAYS, read_pickle, text_of
@@ -53,10 +52,9 @@ def read_ground_truth(
     *,
     skip_last: int = 0,
 ) -> GroundTruth:
-    """Ground truth, native or official, by the rows of these image lists.
-
-    skip_last: so many queries at the end of an official file are not those of the list (GLDv2's
-    private ones). Raises MissingFile; BadInput where file and lists disagree about an image.
+    """Ground truth, native or official, by the rows of these image lists. skip_last: so many
+    queries at the end of an official file (GLDv2's private ones) are not in the list. Raises
+    MissingFile; BadInput where file and lists disagree about an image.
     """
     path = existing_file(path, "ground truth is missing", expected="gnd_*.json or gnd_*.pkl")
     if path.suffix == ".json":
@@ -82,9 +80,9 @@ def _in_order(path: Path, entries: Sequence[_Entry], names: Sequence[str]) -> li
     check_once(file_names, line_of(path, "query"), expected="every query once")
     rows = match_names(file_names, names, f"queries of {path}", "the query list")
     entry_of = dict(zip(rows.tolist(), entries, strict=True))
+    counts = f"{path} has {len(entries)} queries, the query list {len(names)}"
     for row, name in enumerate(names):
-        what = f"{path} has {len(entries)} queries, the query list {len(names)}"
-        what = f"{what}: '{name}' has no ground truth"
+        what = f"{counts}: '{name}' has no ground truth"
         require(row in entry_of, what, where=path, expected="the same queries in both")
     return [entry_of[row] for row in range(len(names))]
 
@@ -101,11 +99,9 @@ def _read_native(path: Path, gallery_names: Sequence[str]) -> list[_Entry]:
     row_of = dict(zip(named, rows.tolist(), strict=True))
     entries = []
     for query, by_key in zip(queries, lists, strict=True):
-        found = {
-            UNGRADED.get(key, key): np.array([row_of[name] for name in names], np.int64)
-            for key, names in by_key.items()
-        }
+        rows_of = {k: np.array([row_of[n] for n in names], np.int64) for k, names in by_key.items()}
         bbox = _bbox(query.get("bbox"), f"{path}, query '{query['name']}'")
+        found = {UNGRADED.get(key, key): rows for key, rows in rows_of.items()}
         entries.append(_Entry(query["name"], bbox, found))
     return entries
 
@@ -153,20 +149,16 @@ def _read_official(
     where = f"{path} against {'its qimlist' if 'qimlist' in content else 'the query list'}"
     require(len(queries) == len(entries), what, where=where, expected="one entry a query")
     row_of = match_names(images, gallery_names, f"imlist of {path}", "the gallery list")
-    return [
-        _official_entry(name, entry, row_of, f"{path}, query '{name}'")
-        for name, entry in zip(queries, entries, strict=True)
-    ]
+    return [_official_entry(*one, row_of, path) for one in zip(queries, entries, strict=True)]
 
 
-def _official_entry(name: str, entry: Any, row_of: Rows, where: str) -> _Entry:
+def _official_entry(name: str, entry: Any, row_of: Rows, path: Path) -> _Entry:
+    where = f"{path}, query '{name}'"
     require(isinstance(entry, dict), "an entry of 'gnd' is no dict", where=where, expected=OFFICIAL)
     keys = set(entry) & {"ok", *GRADES}
     what = f"keys {sorted(map(str, entry))}"
     require(keys in _forms("ok"), what, where=where, expected=OFFICIAL)
-    rows = {
-        UNGRADED.get(key, key): row_of[_rows(entry[key], len(row_of), key, where)] for key in keys
-    }
+    rows = {UNGRADED.get(k, k): row_of[_rows(entry[k], len(row_of), k, where)] for k in keys}
     return _Entry(name, _bbox(entry.get("bbx"), where), rows)
 
 
@@ -216,10 +208,8 @@ def write_ground_truth(path: str | Path, ground_truth: GroundTruth) -> Path:
         junk = {"junk": "junk"} if any(map(len, ground_truth.junk)) else {}
         keys = {"easy": "positives", **junk}
     lines = []
-    for q, name in enumerate(ground_truth.query_names):
-        entry: dict[str, object] = {"name": name}
-        if ground_truth.bbox[q] is not None:
-            entry["bbox"] = ground_truth.bbox[q]
+    for q, (name, box) in enumerate(zip(ground_truth.query_names, ground_truth.bbox, strict=True)):
+        entry: dict[str, object] = {"name": name} if box is None else {"name": name, "bbox": box}
         for grade, key in keys.items():
             entry[key] = [gallery[row] for row in getattr(ground_truth, grade)[q]]
         lines.append(json.dumps(entry, ensure_ascii=False))

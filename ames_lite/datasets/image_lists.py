@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.names import check_once, check_utf8
 from ames_lite.datasets.tables import Form, read_table
 from ames_lite.errors import BadInput, existing_file, require
+from ames_lite.io.names import check_once, check_utf8
 from ames_lite.io.writing import csv_writer, replacing
 
 logger = logging.getLogger(__name__)
@@ -33,15 +33,11 @@ _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 @dataclass(frozen=True, eq=False)
 class ImageList:
-    """The images of a set, in order.
+    """The images of a set, in order. Raises BadInput, also for sizes without labels."""
 
-    names [N], unique and not empty; labels [N] int64, or None; sizes [N, 2] int32, (height,
-    width) in pixels, or None. Sizes come with labels, as in the file. Raises BadInput otherwise.
-    """
-
-    names: tuple[str, ...]
-    labels: npt.NDArray[np.int64] | None = None
-    sizes: npt.NDArray[np.int32] | None = None
+    names: tuple[str, ...]  # [N], unique and not empty
+    labels: npt.NDArray[np.int64] | None = None  # [N]
+    sizes: npt.NDArray[np.int32] | None = None  # [N, 2], (height, width) in pixels
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -75,8 +71,7 @@ def _integers(
 def read_image_list(path: str | Path) -> ImageList:
     """Read an image list. Raises MissingFile; BadInput with the line of the first fault."""
     path = existing_file(path, "an image list is missing", expected=LINE)
-    lines, names, numbers = [], [], []
-    width = 0  # fields of the first line
+    lines, names, numbers, width = [], [], [], 0  # width: fields of the first line
     for line, fields in _lines(path):
         width = width or len(fields[:COLUMNS])
         numbers.append(_numbers(fields, width, path, line))
@@ -138,11 +133,9 @@ def write_image_list(path: str | Path, images: ImageList) -> Path:
 
 def write_csv(path: str | Path, rows: Iterable[Iterable[object]]) -> Path:
     """Write a CSV under a temporary name, then rename it."""
-    with (
-        replacing(path, overwrite=True) as partial,
-        open(partial, "w", newline="", encoding="utf-8") as file,
-    ):
-        csv_writer(file).writerows(rows)
+    with replacing(path, overwrite=True) as partial:
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            csv_writer(file).writerows(rows)
     return Path(path)
 
 

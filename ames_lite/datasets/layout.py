@@ -4,8 +4,6 @@ For reading, a file is looked for under its native name, then under the publishe
 side by side are an error.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
@@ -19,11 +17,7 @@ from ames_lite.records import GroundTruth
 
 FAMILIES = "families.csv"
 SPLITS = ("query", "gallery", "train")
-PUBLISHED_LISTS = {
-    "query": ("test_query.txt",),
-    "gallery": ("test_gallery.txt",),
-    "train": ("train_750k.txt",),
-}
+PUBLISHED_LISTS = dict(query="test_query.txt", gallery="test_gallery.txt", train="train_750k.txt")
 PUBLISHED_BY_NAME = ("cls", "gem")  # their lists are published as nn_{desc}.pkl too
 # global descriptors of one network, whatever describes an image locally: their files are named
 # after it, their lists after no descriptor, and desc_name= changes neither
@@ -34,22 +28,19 @@ NETWORK_OF = {"superglobal": "cvnet"}
 class DatasetFiles:
     """The files of one data set.
 
-    option: what the data set is called; folder: its folder under data_root; desc_name: prefix of
-    descriptor files; page: where its images and lists come from, for messages; ground_truth_of: the
-    data set whose published ground truth serves too, without its last skip_queries queries;
-    image_folder: where the images are, under data_root, if not in folder; swapped:
-    queries and gallery have changed places (swap=true).
+    ground_truth_of: the data set whose published ground truth serves too, without its last
+    skip_queries queries.
     """
 
     data_root: Path
-    option: str
-    folder: str
-    desc_name: str
-    page: str
+    option: str  # what the data set is called
+    folder: str  # under data_root
+    desc_name: str  # prefix of descriptor files
+    page: str  # where images and lists come from, for messages
     ground_truth_of: str | None = None
     skip_queries: int = 0
-    image_folder: str | None = None
-    swapped: bool = False
+    image_folder: str | None = None  # under data_root; None: folder
+    swapped: bool = False  # queries and gallery have changed places (swap=true)
 
     @property
     def name(self) -> str:
@@ -96,11 +87,8 @@ class DatasetFiles:
         return self.data_root / f"pca_{self.prefix(kind)}_{kind}_{domain}.npz"
 
     def image_list(self, split: str) -> Path:
-        return _first_of(
-            [self.root / name for name in (f"{split}.txt", *PUBLISHED_LISTS[split])],
-            f"the {split} image list of {self.name}",
-            **self.make_lists(split),
-        )
+        paths = [self.root / name for name in (f"{split}.txt", PUBLISHED_LISTS[split])]
+        return _first_of(paths, f"the {split} image list of {self.name}", **self.make_lists(split))
 
     def families(self) -> Path | None:
         """The families of the training labels, for reading; None where there are none."""
@@ -110,43 +98,31 @@ class DatasetFiles:
     def ground_truth(self) -> Path:
         names = [f"{self.folder}.json", f"{self.folder}.pkl"]
         names += [] if self.ground_truth_of is None else [f"{self.ground_truth_of}.pkl"]
-        return _first_of(
-            [self.root / f"gnd_{name}" for name in names],
-            f"the ground truth of {self.name}",
-            **self.make_lists(),
-        )
+        paths = [self.root / f"gnd_{name}" for name in names]
+        return _first_of(paths, f"the ground truth of {self.name}", **self.make_lists())
 
     def read_truth(self, query_names: Sequence[str], gallery_names: Sequence[str]) -> GroundTruth:
         """The ground truth of these lists; of a shared file, without the queries of other sets."""
         path = self.ground_truth()
-        shared = path.name == f"gnd_{self.ground_truth_of}.pkl"
-        skipped = self.skip_queries if shared else 0
+        skipped = self.skip_queries if path.name == f"gnd_{self.ground_truth_of}.pkl" else 0
         return read_ground_truth(path, query_names, gallery_names, skip_last=skipped)
 
     def local(self, split: str) -> Path:
-        return _first_of(
-            [self.local_path(split)],
-            f"the local descriptors ({self.desc_name}) of {self.name}, {split}",
-            remedy=self.make_local(**({"splits": [split]} if split == "train" else {})),
-        )
+        what = f"the local descriptors ({self.desc_name}) of {self.name}, {split}"
+        remedy = self.make_local(**({"splits": [split]} if split == "train" else {}))
+        return _first_of([self.local_path(split)], what, remedy)
 
     def global_descriptors(self, split: str, kind: str) -> Path:
-        return _first_of(
-            [self.global_path(split, kind)],
-            f"the global descriptors ({self.desc_name} {kind}) of {self.name}, {split}",
-            remedy=self.make_globals(split, kind),
-        )
+        what = f"the global descriptors ({self.desc_name} {kind}) of {self.name}, {split}"
+        return _first_of([self.global_path(split, kind)], what, self.make_globals(split, kind))
 
     def neighbors(self, kind: str, *, of_train: bool = False) -> Path:
         """By a global descriptor's name, or at a path; of_train: the training set's own."""
         own, more = is_path(kind), {"self_search": True} if of_train else {}
-        return _first_of(
-            [Path(kind)] if own else self._neighbors_paths(kind),
-            f"the neighbour lists ({kind}) of {self.name}",
-            remedy=None if own else self.make_neighbors(kind, **more),
-            choose="choose one: neighbors={}",
-            expected=self._other_lists(kind),
-        )
+        paths = [Path(kind)] if own else self._neighbors_paths(kind)
+        remedy = None if own else self.make_neighbors(kind, **more)
+        what, choose = f"the neighbour lists ({kind}) of {self.name}", "choose one: neighbors={}"
+        return _first_of(paths, what, remedy, choose, self._other_lists(kind))
 
     def _neighbors_paths(self, kind: str) -> list[Path]:
         of_desc = f"nn_{self.desc_name}_{kind}"

@@ -4,8 +4,6 @@ Files that are there and differ are not replaced unless the caller says so, beca
 them would no longer fit; a published form of the same list is never doubled.
 """
 
-from __future__ import annotations
-
 import filecmp
 import os
 import tempfile
@@ -31,35 +29,25 @@ Files = dict[str, Callable[[Path], object]]  # by name, what writes it at a path
 
 @dataclass(frozen=True, eq=False)
 class Relation:
-    """Names relative to the image folder, and for each query the gallery rows by grade.
-
-    rows: by grade, one ascending int64 array per query; without grades "easy", perhaps with "junk".
-    bbox: (x1, y1, x2, y2) in pixels of the whole query image, or None, per query. notes: lines for
-    the user. queries_are_named: whether someone said which images are queries. codes: a number for
-    each label, by image name, or None; alone: the code of images that have no partner, or None;
-    classes: the labels, by code; scenes: the column `scene`, by image name, or None.
-    labelled: whether anybody said what is right (of class folders, both sides may lack them).
-    has_lists, has_truth: whether image lists and ground truth are there in a published form. kind,
-    root: of a custom dataset, its form of labels and the folder that names are relative to.
-    """
+    """Names relative to the image folder, and for each query the gallery rows by grade."""
 
     query_names: Sequence[str]
     gallery_names: Sequence[str]
-    rows: dict[str, Rows]
-    bbox: tuple[Box | None, ...] | None = None
-    notes: tuple[str, ...] = ()
-    queries_are_named: bool = True
-    codes: dict[str, int] | None = None
-    alone: int | None = None
-    classes: tuple[str, ...] = ()
-    scenes: dict[str, str] | None = None
-    labelled: bool = True
-    has_lists: bool = False
-    has_truth: bool = False
-    kind: str = ""
-    root: Path = Path()
+    rows: dict[str, Rows]  # by grade, ascending; without grades "easy", perhaps with "junk"
+    bbox: tuple[Box | None, ...] | None = None  # in pixels of the whole query image
+    notes: tuple[str, ...] = ()  # lines for the user
+    queries_are_named: bool = True  # whether someone said which images are queries
+    codes: dict[str, int] | None = None  # a number for each label, by image name
+    alone: int | None = None  # the code of images that have no partner
+    classes: tuple[str, ...] = ()  # the labels, by code
+    scenes: dict[str, str] | None = None  # the column `scene`, by image name
+    labelled: bool = True  # whether anybody said what is right: class folders may be lacking
+    has_lists: bool = False  # in a published form
+    has_truth: bool = False  # in a published form
+    kind: str = ""  # of a custom dataset, its form of labels
+    root: Path = Path()  # of a custom dataset, the folder that names are relative to
 
-    def without_own_image(self) -> Relation:
+    def without_own_image(self) -> "Relation":
         """No query among its own answers."""
         row_of = {name: row for row, name in enumerate(self.gallery_names)}
         own = [row_of.get(name, -1) for name in self.query_names]
@@ -76,11 +64,11 @@ class Relation:
             right += np.array([len(rows) for rows in self.rows.get(grade, [])] or 0, np.int64)
         return right
 
-    def of_queries(self, kept: npt.NDArray[np.int64]) -> Relation:
+    def of_queries(self, kept: npt.NDArray[np.int64]) -> "Relation":
         rows = {grade: [lists[q] for q in kept] for grade, lists in self.rows.items()}
         return replace(self, query_names=[self.query_names[q] for q in kept], rows=rows)
 
-    def swapped(self) -> Relation:
+    def swapped(self) -> "Relation":
         """The other direction: the gallery asks, the queries answer. Of plain relations."""
         found: list[list[int]] = [[] for _ in self.gallery_names]
         for query, rows in enumerate(self.rows["easy"]):
@@ -131,10 +119,9 @@ def write_folder(
     expected: str = "the lists that are there, or none",
     remedy: str = "move it away",
 ) -> None:
-    """Write files into a folder, in their order, in place once all are written.
-
-    marked_by: the last file, which marks the folder as complete: an old one is removed first.
-    expected: where other files are there; remedy: where a published form is. Raises BadInput.
+    """Write files into a folder, in their order, in place once all are written. marked_by: the last
+    one, which marks the folder as complete: an old one is removed first. expected: where other
+    files are there; remedy: where a published form is. Raises BadInput.
     """
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -152,11 +139,10 @@ def write_folder(
 
 
 def _refuse_published(folder: Path, new: Iterable[str], remedy: str) -> None:
-    published = {f"{side}.txt": names for side, names in PUBLISHED_LISTS.items()}
-    published[f"gnd_{folder.name}.json"] = (f"gnd_{folder.name}.pkl",)
+    published = {f"{side}.txt": name for side, name in PUBLISHED_LISTS.items()}
+    published[f"gnd_{folder.name}.json"] = f"gnd_{folder.name}.pkl"
     what = "the published form of a list or of the ground truth is there"
-    for name in (other for own in new for other in published.get(own, ())):
-        path = folder / name
+    for path in (folder / published[own] for own in new if own in published):
         require(not path.exists(), what, where=path, expected="one form", remedy=remedy)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from ames_lite.errors import BadInput, ConfigError, require
+from ames_lite.errors import BadInput, check_config, require
 
 Rows = list[npt.NDArray[np.int64]]
 Floats = npt.NDArray[np.float64]
@@ -61,8 +61,8 @@ def near_on_the_plane(
 def near_on_the_earth(queries: Floats, gallery: Floats, radius: float) -> Rows:
     """Gallery rows at most `radius` metres away; [Q, 2] and [N, 2] are latitude, longitude.
 
-    Degrees; distances along a sphere of 6371008.8 m (up to 0.5 % from the ellipsoid), compared as
-    chords in space, so that the date line and the poles need no care.
+    Degrees; distances along a sphere (up to 0.5 % from the ellipsoid), compared as chords in space,
+    so that the date line and the poles need no care.
 
     >>> near_on_the_earth(np.array([[0.0, 179.5]]), np.array([[0.0, -179.5]]), 111_195)
     [array([], dtype=int64)]
@@ -80,8 +80,7 @@ def are_metres(values: npt.NDArray[Any]) -> bool:
 
 
 def check_radius(radius: float) -> None:
-    if not 0 <= radius < np.inf:
-        raise ConfigError(f"radius is {radius}", expected="metres, 0 or more")
+    check_config(0 <= radius < np.inf, f"radius is {radius}", "metres, 0 or more")
 
 
 def nearest(queries: Floats, gallery: Floats, count: int) -> Rows:
@@ -90,8 +89,7 @@ def nearest(queries: Floats, gallery: Floats, count: int) -> Rows:
     >>> nearest(np.array([[0.0]]), np.array([[5.0], [1.0], [-1.0], [1.0]]), 2)
     [array([1, 2])]
     """
-    if count < 1:
-        raise ConfigError(f"nearest is {count}", expected="a number of at least 1")
+    check_config(count >= 1, f"nearest is {count}", "a number of at least 1")
     far = (np.linalg.norm(gallery - position, axis=1) for position in queries)
     return [np.sort(np.argsort(one, kind="stable")[:count]).astype(np.int64) for one in far]
 
@@ -102,8 +100,7 @@ def marked(matrix: npt.NDArray[np.generic], where: str) -> Rows:
     Raises BadInput, naming `where`, row and column, for any other value.
     """
     found: Rows = []
-    total = 0
-    step = max(1, BLOCK * 8 // max(1, matrix.shape[1]))
+    total, step = 0, max(1, BLOCK * 8 // max(1, matrix.shape[1]))
     for start in range(0, len(matrix), step):
         block = np.asarray(matrix[start : start + step])
         for q, column in np.argwhere(~((block == 0) | (block == 1)))[:1]:
@@ -145,7 +142,8 @@ def _between(
 
 
 def _check_total(total: int, num_queries: int) -> None:
-    each = total // max(1, num_queries)
-    what = f"{num_queries} queries would have {total} positives, {each} each"
+    what = (
+        f"{num_queries} queries would have {total} positives, {total // max(1, num_queries)} each"
+    )
     expected = f"at most {MAX_POSITIVES}: a smaller radius= or tolerance=, finer labels"
     require(total <= MAX_POSITIVES, what, expected=expected)

@@ -1,12 +1,10 @@
 """CSV tables of labels, pairs, positions and the like, as people and spreadsheets write them.
 
-The header decides which form a file has, by our names of columns or other people's (`headers`),
+The header decides which form a file has, by our names of columns or other people's (`cells`),
 which is said in a note; a form chosen by name may have further columns, which are ignored. Names of
 files are kept as they are; labels lose the blanks around them, words of a choice their capitals. A
 column `images` lists images between blanks: it becomes one row an image.
 """
-
-from __future__ import annotations
 
 import re
 import unicodedata
@@ -18,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.datasets.cells import read_cells
-from ames_lite.datasets.headers import IGNORED, both_of, column_of, plain, taken_as
+from ames_lite.datasets.cells import IGNORED, both_of, column_of, plain, read_cells, taken_as
 from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.io.images import IMAGE_SUFFIXES
 
@@ -36,6 +33,9 @@ class Form(NamedTuple):
     @property
     def columns(self) -> tuple[str, ...]:
         return self.required + self.optional
+
+    def __str__(self) -> str:
+        return f"{','.join(self.required)}{''.join(f'[,{n}]' for n in self.optional)} ({self.kind})"
 
 
 FORMS = (
@@ -55,11 +55,7 @@ KINDS = tuple(dict.fromkeys(form.kind for form in FORMS))
 
 def describe_forms(kind: str | None = None, forms: Sequence[Form] = FORMS) -> str:
     """The headers of a kind, or of all: required columns, optional ones in brackets."""
-    return "; ".join(
-        f"{','.join(form.required)}{''.join(f'[,{name}]' for name in form.optional)} ({form.kind})"
-        for form in forms
-        if kind in (None, form.kind)
-    )
+    return "; ".join(str(form) for form in forms if kind in (None, form.kind))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +74,7 @@ class Table:
     def where(self, row: int) -> str:
         return f"{self.path}, line {self.lines[row]}"
 
-    def of_rows(self, rows: npt.NDArray[np.int64]) -> Table:
-        """The same with some rows alone."""
+    def of_rows(self, rows: npt.NDArray[np.int64]) -> "Table":
         chosen = rows.tolist()
         columns = {name: [cells[row] for row in chosen] for name, cells in self.columns.items()}
         return replace(self, columns=columns, lines=[self.lines[row] for row in chosen])
@@ -106,8 +101,7 @@ class Table:
     def _checked(self, column: str, fine: Callable[[str], object], expected: str) -> list[str]:
         for row, cell in enumerate(self.columns[column]):
             if not fine(cell):
-                what = f"{column} is '{cell}'"
-                raise BadInput(what, where=self.where(row), expected=expected)
+                raise BadInput(f"{column} is '{cell}'", where=self.where(row), expected=expected)
         return self.columns[column]
 
 
@@ -124,9 +118,8 @@ def _is_whole(text: str) -> bool:
 
 
 def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] = FORMS) -> Table:
-    """Read a table of one of the forms (kind: which). MissingFile; BadInput with the line.
-
-    Forms other than FORMS have no empty cells in the columns that they must have.
+    """Read a table of one of the forms (kind: which). MissingFile; BadInput with the line. Forms
+    other than FORMS have no empty cells in the columns that they must have.
     """
     path, expected = Path(path), f"a CSV with one of the headers {describe_forms(kind, forms)}"
     remedy = "labels=folders where its folders are the classes, and images=<the folder>"
@@ -226,14 +219,10 @@ def _choose_form(
     header: Sequence[str], shown: str, kind: str | None, path: Path, forms: Sequence[Form]
 ) -> Form:
     """The form that fits; shown: the header as it is written. Raises BadInput."""
-    where = f"{path}, line 1"
-    expected = f"one of {describe_forms(kind, forms)}"
-    twice = len(set(header)) != len(header)
-    what = f"the header '{shown}' names a column twice"
-    require(not twice, what, where=where, expected=expected)
-    fitting = [
-        form for form in forms if kind in (None, form.kind) and set(form.required) <= set(header)
-    ]
+    where, expected = f"{path}, line 1", f"one of {describe_forms(kind, forms)}"
+    there, what = {*header}, f"the header '{shown}' names a column twice"
+    require(len(there) == len(header), what, where=where, expected=expected)
+    fitting = [form for form in forms if kind in (None, form.kind) and {*form.required} <= there]
     if len(fitting) != 1:
         what = f"the header '{shown}' fits " + ("no form" if not fitting else "several forms")
         if len(forms) == 1:
@@ -251,5 +240,5 @@ def _choose_form(
     require(not unknown or kind, what, where=where, expected=expected, remedy=remedy)
     what = "the header has both 'relevant' and 'grade'"
     expected = "one of the two: a grade says that it is relevant"
-    require(not {"relevant", "grade"} <= set(header), what, where=where, expected=expected)
+    require(not {"relevant", "grade"} <= there, what, where=where, expected=expected)
     return form

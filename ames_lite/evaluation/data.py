@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
-from ames_lite.datasets.names import say_difference
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, require
 from ames_lite.evaluation import protocols
 from ames_lite.io.digest import file_identity, names_digest
+from ames_lite.io.names import say_difference
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
 from ames_lite.records import GroundTruth, Neighbors
 from ames_lite.stores.descriptor_store import DescriptorStore

@@ -53,7 +53,6 @@ def map_npy(path: str | Path) -> npt.NDArray[Any]:
 
 def read_npz(path: str | Path, names: Sequence[str] = (), most: int = 0) -> dict[str, Array]:
     """The arrays of an archive that have these names, or all. KeyError where one is absent.
-
     most: bytes that they may take however small the archive is.
     """
     found = {}

@@ -1,10 +1,9 @@
 """Heads on disk: native weights with readable JSON beside them, and published `.pt` files.
 
-Sole owner of safetensors. A native head is a folder with `weights.safetensors` and `meta.json`, or
-any `<name>.safetensors` with `<name>.json` beside it; the JSON has `schema`, `model` (in HEADS),
-`arguments` of its constructor, the fields of `HeadMeta` and `weights_sha256`, which tells when the
-two files do not belong together. Loading is strict; weights may be stored in half precision. They
-are float32 once loaded, on the CPU, in eval mode.
+A native head is a folder with `weights.safetensors` and `meta.json`, or any `<name>.safetensors`
+with `<name>.json` beside it; the JSON has `schema`, `model` (in HEADS), `arguments` of its
+constructor, the fields of `HeadMeta` and `weights_sha256`, which tells when the two files do not
+belong together. Loading is strict. Weights are float32 once loaded, on the CPU, in eval mode.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile, check_fields, explained, require
+from ames_lite import errors
+from ames_lite.errors import BadInput, ConfigError, MissingFile, explained, require
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import json_bytes, read_json_file, write_json_file
 from ames_lite.io.provenance import check_trained_on
@@ -35,21 +35,14 @@ PUBLISHED = 'a checkpoint {"state": {name: tensor}, "optim": ..., "epoch": ...}'
 
 @dataclass(frozen=True)
 class HeadMeta:
-    """What a head is used with; None where unknown.
+    """What a head is used with; None where unknown."""
 
-    desc_name   the descriptors that it was trained on
-    lamb, temp  weight of the global similarity, in [0, 1], and factor of the logit, above 0
-    provenance  what it was trained from; anything that JSON holds
-    calibration what turns its scores, with these λ and γ, into probabilities
-    cascade     which candidates of a cheaper head it need not score
-    """
-
-    desc_name: str | None = None
-    lamb: float | None = None
-    temp: float | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
-    calibration: dict[str, Any] | None = None
-    cascade: dict[str, Any] | None = None
+    desc_name: str | None = None  # the descriptors that it was trained on
+    lamb: float | None = None  # λ, weight of the global similarity, in [0, 1]
+    temp: float | None = None  # γ, factor of the logit, above 0
+    provenance: dict[str, Any] = field(default_factory=dict)  # what it was trained from, for JSON
+    calibration: dict[str, Any] | None = None  # what makes probabilities of its scores, with λ, γ
+    cascade: dict[str, Any] | None = None  # which candidates of a cheaper head it need not score
 
     def __post_init__(self) -> None:
         fits = {
@@ -60,7 +53,7 @@ class HeadMeta:
             "calibration": (isinstance(self.calibration, dict | None), "a dict, or null"),
             "cascade": (isinstance(self.cascade, dict | None), "a dict, or null"),
         }
-        check_fields(self, fits)
+        errors.check_fields(self, fits)
 
     def check_descriptors(self, head: str | Path, made: Mapping[str, Any], store: object) -> None:
         """BadInput for descriptors (provenance: made) other than those it was trained on."""
@@ -75,10 +68,8 @@ def _lies(value: Any, low: float, high: float) -> bool:
 def save_head(
     path: str | Path, model: SimilarityHead, meta: HeadMeta, *, half: bool = False
 ) -> Path:
-    """Write a head into the folder `path`, or to the file `path` if it ends in `.safetensors`.
-
-    half: store the weights in float16. Both files are written whole, then renamed. Returns the path
-    of the weights.
+    """Write a head into the folder `path`, or to the file `path` if it ends in `.safetensors`;
+    returns the path of the weights. half: they are stored in float16.
     """
     dtype = torch.float16 if half else torch.float32
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
@@ -119,15 +110,14 @@ def is_native(path: str | Path) -> bool:
 def load_head(path: str | Path, **arguments: Any) -> tuple[SimilarityHead, HeadMeta]:
     """A head and its meta, from a native folder or file or a published `.pt`.
 
-    arguments: constructor arguments that replace those of the file, for flags and for what shapes
-    do not tell (num_heads of a published file). The meta of a published file has λ and γ where
-    name and form are those of a published head. Where the meta has both, they are the model's
-    `ensemble` too. Raises MissingFile, or BadInput that names path and parameter.
+    arguments: of the constructor, in place of those of the file, for flags and for what shapes do
+    not tell (num_heads of a published file). The meta of a file with name and form of a published
+    head has its λ and γ; where both are known, they are the model's `ensemble` too. Raises
+    MissingFile, or BadInput that names path and parameter.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise MissingFile("there is no head here", where=path.absolute(), expected=EXPECTED)
-    meta = None
+    path, meta = Path(path).expanduser(), None
+    what, where = "there is no head here", path.absolute()
+    require(path.exists(), what, where=where, expected=EXPECTED, kind=MissingFile)
     if path.is_file() and path.suffix != ".safetensors":
         state = _read_published(path)
         name, known = _recognise(state, path)
@@ -152,9 +142,8 @@ def _published_meta(name: str, model: SimilarityHead) -> HeadMeta:
     """What is known of a published file of that name, if it has the form of that head."""
     if of_its_form(model.arguments) != name:
         return HeadMeta()
-    head, said = PUBLISHED_HEADS[name], f"published for {name}"
-    provenance = {"tuned_on": TUNED_ON, "ensemble": said}
-    return HeadMeta(lamb=head.lamb, temp=head.temp, provenance=provenance)
+    head, made = PUBLISHED_HEADS[name], {"tuned_on": TUNED_ON, "ensemble": f"published for {name}"}
+    return HeadMeta(lamb=head.lamb, temp=head.temp, provenance=made)
 
 
 def _native_files(path: str | Path) -> tuple[Path, Path]:
@@ -171,8 +160,7 @@ def read_native(
     """Tensors and JSON that `write_native` wrote. Raises MissingFile, BadInput."""
     weights, meta_file = _native_files(path)
     for file in (weights, meta_file):
-        if not file.is_file():
-            raise MissingFile(f"a file of {what} is missing", where=file, expected=expected)
+        errors.existing_file(file, f"a file of {what} is missing", expected=expected)
     record = read_json_file(meta_file, f"{what}'s meta")
     expected = "a whole safetensors file"
     with explained(kinds=SafetensorError, where=weights, expected=expected):
@@ -209,9 +197,8 @@ def _refuse_other_sizes(name: str, arguments: Arguments, state: State, path: Pat
         return
     with explained(where=path.parent):
         told = HEADS[name].arguments_from_state(state)
-    expected = "the meta that was written with the weights"
     for key, value in told.items():
-        given = arguments.get(key, value)
+        given, expected = arguments.get(key, value), "the meta that was written with the weights"
         what = f"{key} is {given!r}, the weights have {value!r}"
         require(given == value, what, where=path, expected=expected)
 
@@ -225,8 +212,8 @@ def _read_published(path: Path) -> dict[str, Tensor]:
     require(fits, f"the file holds {came}", where=path, expected=PUBLISHED)
     for name, value in content["state"].items():
         what, fits = f"parameter {name!r} is {type(value).__name__}", isinstance(value, Tensor)
-        expected = "a tensor under a text name"
-        require(fits and isinstance(name, str), what, where=path, expected=expected)
+        fits, expected = fits and isinstance(name, str), "a tensor under a text name"
+        require(fits, what, where=path, expected=expected)
     return dict(content["state"])
 
 

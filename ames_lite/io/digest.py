@@ -25,9 +25,7 @@ BLOCKS = 64  # of a file, read for its identity: all of it up to 1 GiB
 
 
 def names_digest(names: Iterable[str]) -> str:
-    """The digest of an ordered list of names.
-
-    The length of each name enters with it, so that no two lists read alike:
+    """The digest of an ordered list of names, with their lengths, so that no two read alike.
 
     >>> names_digest(["ab", "c"]) == names_digest(["a", "bc"])
     False
@@ -48,10 +46,8 @@ def file_digest(path: str | Path) -> str:
 
 
 def file_identity(path: str | Path) -> str:
-    """Size and xxh3 of a file that has no checksums, to see later that it was changed.
-
-    Of a file above 1 GiB, BLOCKS parts at equal distances are read: a change between them is not
-    seen where the size stays. Raises MissingFile.
+    """Size and xxh3 of a file that has no checksums, to see later that it was changed; of one above
+    1 GiB that of BLOCKS parts at equal distances alone. Raises MissingFile.
     """
     from xxhash import xxh3_64  # torch.hub's entries do not have it
 
@@ -65,10 +61,7 @@ def file_identity(path: str | Path) -> str:
 
 
 def array_digest(array: npt.NDArray[np.generic]) -> str:
-    """The digest of an array's dtype, shape and values (not of its layout or byte order).
-
-    Raises BadInput for an array of objects, whose bytes are addresses.
-    """
+    """The digest of an array's dtype, shape and values. BadInput for an array of objects."""
     if array.dtype.hasobject:
         raise BadInput("an array of objects has no digest", expected="an array of numbers")
     little = array.dtype.newbyteorder("<")

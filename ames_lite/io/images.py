@@ -23,7 +23,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, TiffImagePlugin, features
 from torch import Tensor
 
-from ames_lite.errors import BadInput, MissingFile, explained
+from ames_lite.errors import BadInput, MissingFile, explained, require
 from ames_lite.io.walking import walk_images
 
 Notes = tuple[str, ...]
@@ -65,40 +65,39 @@ UPRIGHT = {  # by the value of ORIENTATION
 }
 FIRST_TURNED = 5  # value of ORIENTATION, from which on sides change places
 SCALED_BY_PILLOW = ("PPM", "JPEG2000")  # their 16-bit values fill 16 bits, whatever the file's
+FULL_SCALES = tuple(float(2**bits - 1) for bits in (8, 10, 12, 14, 16, 24, 31, 32))
+CERTAIN = 65535.0  # above, and for floats between 1 and 255, a picture must fill its scale
+DIMMEST = 0.25  # to a quarter
 
 
 def load_image(path: str | Path, *, min_side: int = 1, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode one image to RGB uint8 [H, W, 3]. MissingFile; BadInput also for its size."""
-    with _explained(path), _open(path) as opened:
-        fault = _size_fault(opened.size, path, min_side, max_pixels)
-        if fault is None:
+    with _explained(path):
+        opened = _open(path)
+    with opened:
+        _check_size(opened.size, path, min_side, max_pixels)
+        with _explained(path):
             if getattr(opened, "is_animated", False) and opened.format != "MPO":
                 logger.info("%s has several frames or pages: the first is read", path)
             return _as_shown(opened, path)
-    raise fault
 
 
 def as_image(given: ImageLike, *, min_side: int = 1, max_pixels: int = MAX_PIXELS) -> Picture:
-    """RGB uint8 [H, W, 3] of an image in any of these forms: a path; a Pillow image, which becomes
-    what its file would; an array or tensor [H, W, 3] (RGB) or [H, W] (grey) of uint8 or of floats
-    in [0, 1].
+    """RGB uint8 [H, W, 3] of a path, a Pillow image, or an array or tensor [H, W, 3] (RGB) or
+    [H, W] (grey), uint8 or floats in [0, 1].
 
-    Errors as of `load_image`. BadInput for all else, nothing is guessed: whole numbers beside uint8
-    and floats beyond 1 do not say which value is white, and what was scaled twice would be black.
+    Raises as `load_image`; BadInput for all else: whole numbers beside uint8 and floats beyond 1 do
+    not say which value is white, and what was scaled twice would be black.
     """
     if isinstance(given, str | Path):
         return load_image(given, min_side=min_side, max_pixels=max_pixels)
     if isinstance(given, Image.Image):
         path = getattr(given, "filename", "")
-        fault = _size_fault(given.size, path or "a Pillow image", min_side, max_pixels)
-        if fault is None:
-            with _explained(path or "a Pillow image"):
-                return _as_shown(given, path)
-        raise fault
+        _check_size(given.size, path or "a Pillow image", min_side, max_pixels)
+        with _explained(path or "a Pillow image"):
+            return _as_shown(given, path)
     values = _checked_pixels(given)
-    fault = _size_fault(values.shape[1::-1], "an array", min_side, max_pixels)
-    if fault is not None:
-        raise fault
+    _check_size(values.shape[1::-1], "an array", min_side, max_pixels)
     picture = values if values.dtype == np.uint8 else to_eight_bits(values, white=1.0)
     return picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1)
 
@@ -123,17 +122,14 @@ def _checked_pixels(given: object) -> Array:
     raise BadInput(f"an image is given as {said}", expected=IMAGES, remedy=remedy)
 
 
-def _size_fault(
-    size: Sequence[int], where: str | Path, min_side: int, max_pixels: int
-) -> BadInput | None:
-    """The error for (width, height) outside the bounds."""
+def _check_size(size: Sequence[int], where: str | Path, min_side: int, max_pixels: int) -> None:
+    """Raise BadInput for (width, height) outside the bounds."""
     width, height = size
-    if min(size) >= min_side and width * height <= max_pixels:
-        return None
     fault = "thin" if min(size) < min_side else "many"
     what = f"an image has {width} × {height} pixels, which is too {fault}"
     expected = f"at least {min_side} pixels a side and at most {max_pixels} in all"
-    return BadInput(what, where=where, expected=expected)
+    fits = min(size) >= min_side and width * height <= max_pixels
+    require(fits, what, where=where, expected=expected)
 
 
 def _as_shown(opened: Image.Image, path: str | Path) -> Picture:
@@ -247,8 +243,7 @@ def save_jpeg(path: str | Path, picture: Picture, quality: int) -> None:
 
 def thumbnail(image: Picture, longer_side: int, box: Box | None = None) -> Picture:
     """An image [H, W, 3] with a longer side of at most `longer_side` pixels; never enlarged.
-
-    What of the box lies in the image is outlined, white on black so that it shows on any picture.
+    What lies in it of the box is outlined, white on black so that it shows on any picture.
     """
     height, width = image.shape[:2]
     shrink = min(1.0, longer_side / max(height, width))
@@ -272,14 +267,12 @@ def jpeg_bytes(image: Picture) -> bytes:
 
 
 def is_image_name(name: str | Path) -> bool:
-    """Whether a file of that name is listed as an image."""
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def list_folder(folder: str | Path, *, say_others: bool = True) -> tuple[list[str], Notes]:
-    """All images below a folder, by their paths from it, sorted; and notes on what was left out.
-
-    say_others: of files that are not read too.
+    """All images below a folder, by their paths from it, sorted; and notes on what was left out
+    (say_others: and on files that are not read).
     """
     walk = walk_images(folder, is_image_name)
     others = left_out(walk.others) if say_others else ()
@@ -324,11 +317,6 @@ def left_out(names: Iterable[str]) -> Notes:
     return (f"{have} not read ({listed}{more})" + (f"; {remedy}" if remedy else ""),)
 
 
-FULL_SCALES = tuple(float(2**bits - 1) for bits in (8, 10, 12, 14, 16, 24, 31, 32))
-CERTAIN = 65535.0  # above, and for floats between 1 and 255, a picture must fill its scale
-DIMMEST = 0.25  # to a quarter
-
-
 def to_eight_bits(values: Array, *, white: float | None = None, inverted: bool = False) -> Picture:
     """Values scaled so that `white` (None: `full_scale`) becomes 255; inverted: 0 is white."""
     full = white or full_scale(values)
@@ -340,10 +328,9 @@ def to_eight_bits(values: Array, *, white: float | None = None, inverted: bool =
 
 
 def full_scale(values: Array) -> float:
-    """The value of white: the smallest of the usual full scales that holds the largest value.
+    """The value of white, which files rarely say: the smallest usual full scale that holds all.
 
-    Files rarely say it: a 12-bit camera's picture comes in 16 bits, a float picture in 0..1 or in
-    0..255. Raises BadInput where no scale fits, as any choice would show another picture.
+    Raises BadInput where no scale fits, as any choice would show another picture.
 
     >>> full_scale(np.array([0, 3840])), full_scale(np.array([0.1, 0.9]))
     (4095.0, 1.0)
@@ -356,6 +343,6 @@ def full_scale(values: Array) -> float:
         doubtful = full > CERTAIN or (floating and full == FULL_SCALES[0])
         if not doubtful or high >= DIMMEST * full:
             return full
-    kinds = f"{'0 to 1, ' if floating else ''}0 to 255, 4095, 65535 or another full scale"
+    kinds = f"{'0 to 1, ' * floating}0 to 255, 4095, 65535 or another full scale"
     what = f"the pixels have values from {low:g} to {high:g}, and it is not clear which is white"
     raise BadInput(what, expected=f"values from {kinds}")

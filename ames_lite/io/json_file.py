@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,6 @@ def json_bytes(content: Mapping[str, Any], indent: int | None = 1) -> bytes:
 
 def read_json_file(path: Path, expected: str, remedy: str | None = None) -> Any:
     """The content of a file that is there; its digest, where it has one, is verified and dropped.
-
     Raises BadInput where it is no JSON in UTF-8, or was changed.
     """
     what = "the file cannot be read: {}"
@@ -64,9 +64,8 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key '{key}' is there twice")
-        found[key] = value
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key '{twice}' is there twice")
     return found

@@ -1,7 +1,6 @@
 """`key=value` as the command line takes it, and whole commands to be pasted into a shell.
 
-What stands in quotes is text to Hydra, also where it looks like a number. `word` is for a list of
-arguments, `shell_word` and `paste` are for a shell.
+What stands in quotes is text to Hydra, also where it looks like a number.
 """
 
 import re

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, explained
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +41,8 @@ OLDER_RESIZE = "torch bicubic antialias to uint8"  # in `resize` of files from w
 
 
 def check_provenance(provenance: Made) -> Provenance:
-    """The dict as JSON returns it (tuples become lists).
-
-    Values are text, numbers, booleans, None or lists of these. Raises BadInput for anything else:
-    nested dicts could not be compared key by key, NaN is not equal to itself.
+    """The dict as JSON returns it. BadInput for anything but text, numbers, booleans, None and
+    lists of these: nested dicts could not be compared key by key, NaN is not equal to itself.
     """
     if not isinstance(provenance, Mapping):
         raise BadInput(f"provenance is {provenance!r}", expected="a flat dict")
@@ -54,10 +52,8 @@ def check_provenance(provenance: Made) -> Provenance:
         if not isinstance(key, str) or not all(isinstance(entry, plain) for entry in entries):
             expected = "a text key with text, numbers, booleans, None or a list of these"
             raise BadInput(f"provenance {key!r} is {value!r}", expected=expected)
-    try:
+    with explained(f"provenance has NaN or infinity: {provenance}", ValueError):
         checked: Provenance = json.loads(json.dumps(dict(provenance), allow_nan=False))
-    except ValueError as error:
-        raise BadInput(f"provenance has NaN or infinity: {provenance}") from error
     return checked
 
 
@@ -95,16 +91,13 @@ def compare_provenance(
             if anew is not None and second != ABSENT:
                 alike = f"with all else as before: {anew} backbone.arguments.{key}={second}"
         what = f"{key} is {first!r} in {files[0]} and {second!r} in {files[1]}"
-        where = f"{files[0]} and {files[1]}"
-        expected = f"the same {key} in both"
+        where, expected = f"{files[0]} and {files[1]}", f"the same {key} in both"
         raise BadInput(what, where=where, expected=expected, remedy=remedy or alike)
 
 
 def compare_known(a: Made, b: Made, keys: Iterable[str], *, files: Files) -> None:
-    """Raise BadInput where two provenances differ in one of the keys.
-
-    Published files do not say what made them: of them, only what both sides say is compared, and
-    a warning names what nobody can check.
+    """Raise BadInput where two provenances differ in one of the keys. Of published files, which do
+    not say what made them, only what both say is compared; a warning names the other keys.
     """
     published = "origin" in a or "origin" in b
     unknown = []
@@ -119,11 +112,10 @@ def compare_known(a: Made, b: Made, keys: Iterable[str], *, files: Files) -> Non
 
 
 def check_trained_on(trained_on: object, made: Made, *, files: Files) -> None:
-    """Raise BadInput where descriptors differ from those that a head was trained on.
+    """Raise BadInput where descriptors (provenance: made) differ from those of a head's training.
 
-    trained_on: `descriptors` of the provenance of a head; None where it does not say, as published
-    heads do not. made: of the descriptors that it is given. What only one of them says is not
-    compared; another version of OpenCV makes no other SIFT.
+    trained_on: `descriptors` of its provenance; None of published heads. What only one of them says
+    is not compared; another version of OpenCV makes no other SIFT.
     """
     if not isinstance(trained_on, Mapping):
         return

@@ -1,8 +1,8 @@
 """From a decoded image to what a network of square patches sees: resized or centre-cropped views.
 
-A crop box is (x1, y1, x2, y2) in pixels of the whole image. The factor comes from the whole image,
-the crop is cut before resizing, and the two sides are rounded separately, so a view may be
-stretched by half a patch. Positions are mapped back through the region, which keeps them right.
+The factor comes from the whole image, the crop is cut before resizing, and the two sides are
+rounded separately, so a view may be stretched by half a patch; positions are mapped back through
+its region.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,14 +29,12 @@ def check_rgb(image: object) -> Picture:
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
         if image.ndim == 3 and image.shape[2] == 3:
             return image
-    found = type(image).__name__
+    what = f"the image is given as {type(image).__name__}"
     if hasattr(image, "dtype") and hasattr(image, "shape"):
-        found += f", {image.dtype} {list(image.shape)}"
-    raise BadInput(
-        f"the image is given as {found}",
-        expected="RGB uint8 [H, W, 3]: a NumPy array, values from 0 to 255",
-        remedy="as_image of ames_lite.io.images makes it of paths, Pillow images, grey and floats",
-    )
+        what += f", {image.dtype} {list(image.shape)}"
+    expected = "RGB uint8 [H, W, 3]: a NumPy array, values from 0 to 255"
+    remedy = "as_image of ames_lite.io.images makes it of paths, Pillow images, grey and floats"
+    raise BadInput(what, expected=expected, remedy=remedy)
 
 
 def crop_image(image: Picture, box: Box | None, rounding: str = "cover") -> tuple[Picture, Box]:
@@ -89,7 +87,7 @@ class Prepared:
     @property
     def shape(self) -> tuple[tuple[int, int], ...]:
         """(h, w) of every view: images of equal shape make a batch."""
-        return tuple((view.pixels.shape[0], view.pixels.shape[1]) for view in self.views)
+        return tuple(view.pixels.shape[:2] for view in self.views)
 
     def mirrored(self) -> "Prepared":
         """Left and right exchanged in what the network sees; the regions stay."""
@@ -141,8 +139,7 @@ class Preparation:
         if not isinstance(self.image_size, int):
             return self.image_size[0] / height, self.image_size[1] / width
         factor = self.image_size / max(height, width) if self.image_size else 1.0
-        factor = factor if self.enlarge else min(1.0, factor)
-        return factor, factor
+        return (factor if self.enlarge else min(1.0, factor),) * 2
 
     def _view(self, crop: Picture, region: Box, factors: tuple[float, float]) -> View:
         height, width = crop.shape[0] * factors[0], crop.shape[1] * factors[1]

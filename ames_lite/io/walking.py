@@ -1,14 +1,15 @@
-"""Walking folders of images: the one owner of which entries count, for lists and indexes alike.
+"""Walking folders of images: which entries count, for lists and indexes alike.
 
-Left out: what begins with a dot and what systems put beside pictures (HIDDEN), anywhere below the
-folder; the folder's own path may be hidden. Links are followed, but not to what is listed already
-by its own name, nor to a folder above: each image counts once. Links that share a target elsewhere
-are images of their own, as copies would be. What was left out is said in notes, one line a kind.
+Left out, and said in notes: what begins with a dot and what systems put beside pictures (HIDDEN),
+anywhere below the folder. Links are followed, but not to what is listed already by its own name,
+nor to a folder above: each image counts once. Links that share a target elsewhere are images of
+their own, as copies would be.
 """
 
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from ames_lite.errors import MissingFile, explained, require
@@ -28,9 +29,8 @@ LEFT = {  # what is left out, and how that is said
 
 
 class Walk:
-    """What a folder holds: names (paths from it, `/`-separated, sorted) with entries, and notes.
-
-    others: names of the files that are not hidden and were not wanted.
+    """What a folder holds: files (`/`-separated paths from it, sorted, with their entries), notes,
+    and others: names of the files that are not hidden and were not wanted.
     """
 
     def __init__(self, root: str, wanted: Callable[[str], bool]) -> None:
@@ -115,10 +115,10 @@ def is_hidden(name: str) -> bool:
 
 def walk_images(folder: str | Path, wanted: Callable[[str], bool]) -> Walk:
     """All files below a folder whose names are wanted. Raises MissingFile, BadInput."""
-    root, expected = Path(folder), "a folder"
-    require(not root.is_file(), "a file is given as an image folder", where=root, expected=expected)
+    root, what = Path(folder), "a file is given as an image folder"
+    require(not root.is_file(), what, where=root, expected="a folder")
     what = "an image folder is missing"
-    require(root.is_dir(), what, where=root, expected=expected, kind=MissingFile)
+    require(root.is_dir(), what, where=root, expected="a folder", kind=MissingFile)
     what, expected = "the folder cannot be read: {}", "a folder that may be read"
     with explained(what, (OSError, RecursionError), where=root, expected=expected):
         return Walk(str(root), wanted)
@@ -152,6 +152,5 @@ def _files_in(entry: os.DirEntry[str]) -> Iterator[str]:
     """Names of the files of a hidden entry; what cannot be read there is left out all the same."""
     if not entry.is_dir(follow_symlinks=False):
         yield entry.name
-        return
-    for _, _, names in os.walk(entry.path):
-        yield from names
+    else:
+        yield from chain.from_iterable(names for _, _, names in os.walk(entry.path))

@@ -1,7 +1,4 @@
-"""Files of tensors, written whole, read without trust, and networks filled by them, strictly.
-
-A `.pth`, `.pyth` or `.pt` holds a state, plain or under "state" or "model_state".
-"""
+"""Files of tensors (`.pth`, `.pyth`, `.pt`), read without trust, and networks filled by them."""
 
 import io
 import os
@@ -24,7 +21,7 @@ PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool
     *(torch.int8, torch.int16, torch.int32, torch.int64)
 }
 PICKLES = 5  # that files of the older form begin with
-STATE_KEYS = ("state", "model_state")
+STATE_KEYS = ("state", "model_state")  # that a state may be under
 State = Mapping[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -62,10 +59,8 @@ def _verify(path: str | Path) -> None:
 
 
 def _check_tensors(content: Any, size: int) -> None:
-    """Raise ValueError for a tensor that is not plain numbers of a file of that size.
-
-    Sparse, quantized, nested, conjugate ones and those without values fail where they are used; a
-    view that repeats its numbers may be of any shape.
+    """Raise ValueError for a tensor that is not plain numbers of a file of that size: sparse or
+    nested ones fail where they are used, a view that repeats its numbers may be of any shape.
     """
     left, seen = [content], set()
     storages: dict[int, int] = {}
@@ -113,7 +108,6 @@ def read_state(path: str | Path, expected: str) -> dict[str, Tensor]:
 
 def fill_network(network: Network, state: State, path: str | Path, expected: str) -> Network:
     """The network, made on the meta device, with copies of the tensors; float32, eval mode.
-
     Raises BadInput that lists what is missing, unexpected, of another form, or not finite.
     """
     wanted = network.state_dict()

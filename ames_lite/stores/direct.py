@@ -1,7 +1,5 @@
-"""Rows of a data set that lies uncompressed and in one piece, read by the system's own calls.
-
-From several threads at once: HDF5 lets one thread in at a time, and cannot be handed to another
-process. A data set that is compressed, chunked or spread in another way is left to HDF5.
+"""Rows of a data set that lies uncompressed and in one piece, read by the system's own calls: from
+several threads at once, as HDF5 lets one in at a time. Other data sets are left to HDF5.
 """
 
 import math
@@ -22,9 +20,8 @@ LOCK = threading.Lock()  # of files that are opened and closed
 
 
 class DirectRows:
-    """Reads rows [n, count, ...]. May be pickled; files are opened when they are needed.
-
-    dtype: as stored; what is read is in the byte order of this machine.
+    """Reads rows [n, count, ...], in the byte order of this machine; dtype: as stored. May be
+    pickled; files are opened when they are needed.
     """
 
     def __init__(self, pieces: Sequence[Chunk], row_shape: Shape, dtype: np.dtype[Any]) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.errors import BadInput, existing_file, explained, require
+from ames_lite.errors import existing_file, explained, require
 from ames_lite.io import remedies
 from ames_lite.io.arrays import read_npz
 from ames_lite.io.json_file import parse_json
@@ -131,9 +131,8 @@ def write_vocabulary(
 
 
 def read_vocabulary(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]:
-    """centroids [C, D] float32 and the provenance, in which `distance` and `unit` always stand.
-
-    A `.pt` or `.pth` is AnyLoc's published form. Raises MissingFile or BadInput.
+    """centroids [C, D] float32 and the provenance, in which `distance` and `unit` always stand. A
+    `.pt` or `.pth` is AnyLoc's published form. Raises MissingFile or BadInput.
     """
     if Path(path).suffix in (".pt", ".pth"):
         return _read_anyloc(path)
@@ -148,9 +147,8 @@ def read_vocabulary(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenan
 
 def _read_anyloc(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]:
     content = load_weights(path, ANYLOC)
-    if not isinstance(content, torch.Tensor):
-        what = f"the file holds a {type(content).__name__}"
-        raise BadInput(what, where=path, expected=ANYLOC)
+    fine, what = isinstance(content, torch.Tensor), f"the file holds a {type(content).__name__}"
+    require(fine, what, where=path, expected=ANYLOC)
     floating = content.detach().to(torch.float32) if content.is_floating_point() else content
     centroids = floating.numpy()
     check_numbers(centroids, "centroids", "[C, D]", path, ANYLOC)
@@ -165,10 +163,8 @@ def read_vocabulary_images(path: str | Path) -> tuple[ImagesOf, ...]:
     what, kinds = "a vocabulary's images cannot be read: {}", (ValueError, TypeError, KeyError)
     expected = "JSON bytes, as build_vocabulary writes them"
     with explained(what, kinds, where=path, expected=expected, remedy=remedies.VOCABULARY):
-        return tuple(
-            ImagesOf(str(part["dataset"]), int(part["step"]), tuple(map(str, part["names"])))
-            for part in parts
-        )
+        said = ((part["dataset"], part["step"], part["names"]) for part in parts)
+        return tuple(ImagesOf(str(of), int(n), tuple(map(str, names))) for of, n, names in said)
 
 
 def write_binarization(

@@ -6,8 +6,6 @@ all their rows are done. Published files have one data set `features` [N, D] and
 provenance: they are read with the image list that they were made from.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +24,8 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 class GlobalStore(RowStore):
-    """A complete file of global descriptors, for reading in blocks.
-
-    dim: D; dtype; has_status: False for files of older runs and published ones.
+    """A complete file of global descriptors, for reading in blocks. dim: D; dtype; has_status:
+    False for files of older runs and published ones.
     """
 
     schema = row_layout.GLOBAL_SCHEMA

@@ -1,9 +1,8 @@
 """HDF5 files that say what they are: the sole owner of h5py.
 
 Every file has four attributes: `schema`, `provenance` (a flat dict as JSON), `checksums` of the
-others and of small data sets, and `complete` (0 or 1), which is written last, after a flush, and
-checked before anything is read. A file appears under its name by a rename, whole; only a store that
-can be resumed appears with `complete` 0, and without checksums.
+others and of small data sets, and `complete` (0 or 1), written last and checked first. A file
+appears whole, by a rename; only a store that can be resumed appears with `complete` 0.
 """
 
 import json
@@ -74,8 +73,8 @@ def new_file(
 ) -> Iterator[File]:
     """An empty file to fill in the block; it takes its name when the block ends without error.
 
-    complete=False leaves the mark at 0, for a store that is filled in place afterwards. virtual:
-    the file will have virtual data sets, which need a newer format. small: see `mark_complete`.
+    complete=False: the mark stays 0, the store is filled in place afterwards. virtual: it will have
+    virtual data sets, which need a newer format. small: see `mark_complete`.
     """
     checked = check_provenance(provenance)
     if overwrite and Path(path).is_file():
@@ -102,10 +101,9 @@ def new_file(
 def abandon(file: File, *, new: bool = False) -> None:
     """Let go of a file that cannot be written to its end; what is not on disk is lost.
 
-    HDF5 keeps what it could not write, tries again when the file is closed and when the process
-    ends, and brings the process down when that fails. So its descriptor is led elsewhere first.
-    new: the file was created by this handle, which gives it its length where its end is not
-    written; that no place takes under a limit on the size of files.
+    HDF5 tries again to write when the file is closed and when the process ends, and brings it down
+    when that fails. So its descriptor is led elsewhere first. new: created by this handle, which
+    gives a file its length; that no place takes under a limit on the size of files.
     """
     if not file:
         return
@@ -125,9 +123,8 @@ def _lead(file: File, descriptor: int) -> None:
 
 
 def mark_complete(file: File, small: Sequence[str] = ()) -> None:
-    """Set the mark, once everything before it is with the operating system.
-
-    small: data sets that are always read whole, to have one checksum each.
+    """Set the mark, once everything before it is with the operating system. small: data sets that
+    are always read whole, to have one checksum each.
     """
     sums = {name: checksums.checksum(file[name][:]) for name in small}
     _write_sums(file, sums | {key: checksums.checksum(text) for key, text in _texts(file)})
@@ -182,9 +179,8 @@ def _text(value: object) -> str:
 
 
 def open_foreign(path: str | Path, mode: str = "r", *, remedy: str | None = None) -> File:
-    """A file that others wrote: no schema, no mark is asked for.
-
-    Raises MissingFile; BadInput where it is no HDF5 file, cut short, or being written.
+    """A file that others wrote: no schema, no mark is asked for. Raises MissingFile; BadInput where
+    it is no HDF5 file, cut short, or being written.
     """
     path = Path(path)
     if not path.is_file():  # a pipe would not end
@@ -232,9 +228,8 @@ def open_unfinished(
 
 
 def open_to_fill(path: str | Path, schema: Schema) -> File:
-    """An unfinished file, to write; a complete one, to which nothing is added, to read.
-
-    Opening for writing changes a file's time, and needs the right to write.
+    """An unfinished file, to write; a complete one, to which nothing is added, to read: opening for
+    writing changes a file's time, and needs the right to write.
     """
     file = open_unfinished(path, schema, remedy=BEGIN_ANEW)
     with closed_on_error(file):
@@ -247,9 +242,8 @@ def open_to_fill(path: str | Path, schema: Schema) -> File:
 def open_complete(
     path: str | Path, schema: Schema, *, remedy: str | None = None, progress: Came | None = None
 ) -> File:
-    """A complete file of this schema, for reading. As `open_unfinished`.
-
-    remedy: the command that makes such a file. progress(file): how far an unfinished one came.
+    """A complete file of this schema, for reading. As `open_unfinished`. remedy: the command that
+    makes such a file. progress(file): how far an unfinished one came.
     """
     file = open_unfinished(path, schema, remedy=remedy)
     with closed_on_error(file):
@@ -304,10 +298,8 @@ def text_dtype(num_bytes: int) -> np.dtype[Any]:
 
 
 def encode_names(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
-    """Names as fixed-length UTF-8 [N]; a path that is not UTF-8 on disk keeps its own bytes.
-
-    Raises BadInput for a name that would be read back as another: UTF-8 on disk, though this
-    process takes names for something else.
+    """Names as fixed-length UTF-8 [N]; a path that is not UTF-8 on disk keeps its own bytes. Raises
+    BadInput for a name that would be read back as another, as this process takes no UTF-8.
     """
     with explained("a name cannot be written: {}", UnicodeEncodeError, expected="a path"):
         encoded = [name.encode("utf-8", "surrogateescape") for name in names]
@@ -326,9 +318,8 @@ def decode_names(values: Iterable[bytes]) -> tuple[str, ...]:
 def dataset(
     file: File, name: str, shape: Wanted, kinds: Sequence[str], *, spread: bool = False
 ) -> DataSet:
-    """A data set of this shape (None: any length) and dtype ('text': fixed-length text).
-
-    spread: it may be virtual; the caller looks at its sources (`storage.check_stored`).
+    """A data set of this shape (None: any length) and dtype ('text': fixed-length text). spread: it
+    may be virtual; the caller looks at its sources (`storage.check_stored`).
     """
     if name not in file:
         raise file.damaged(f"the data set '{name}' is absent")

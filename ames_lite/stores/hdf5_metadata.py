@@ -25,9 +25,8 @@ def check_root(read: Read) -> None:
 
 
 def check_object(read: Read, address: int) -> None:
-    """Raise ValueError where a group's names or a virtual data set's mapping were changed.
-
-    What is no header, or ends beyond the file, is left to HDF5, which refuses it.
+    """Raise ValueError where a group's names or a virtual data set's mapping were changed. What is
+    no header, or ends beyond the file, is left to HDF5, which refuses it.
     """
     for kind, body in _messages(read, address):
         if kind == LAYOUT and len(body) >= 14 and body[0] >= 4 and body[1] == VIRTUAL:

@@ -1,11 +1,8 @@
 """HDF5 files and data sets whose damage is a user's error: what `hdf5` hands out.
 
-A damaged file makes h5py raise nearly anything, when it is opened or much later. Every access goes
-through the classes below; only calls of h5py stand in their guarded parts. An OSError in writing (a
-full disk) stays what it is. Values are returned in the byte order of this machine.
+A damaged file makes h5py raise nearly anything, when it is opened or much later; an OSError in
+writing (a full disk) stays what it is. Values are in the byte order of this machine.
 """
-
-from __future__ import annotations
 
 import atexit
 import math
@@ -49,7 +46,7 @@ class Selection(NamedTuple):
     points: int
 
     @classmethod
-    def of(cls, space: Any) -> Selection:
+    def of(cls, space: Any) -> "Selection":
         first, last = space.get_select_bounds()
         return cls(tuple(map(int, first)), tuple(map(int, last)), int(space.get_select_npoints()))
 
@@ -70,10 +67,7 @@ class Source(NamedTuple):
 
 
 class _Guarded:
-    """An h5py object `inner` of the file at `path`.
-
-    new: the file is made by this process, so that what is raised is no damage.
-    """
+    """An h5py object of a file. new: made by this process, so that what is raised is no damage."""
 
     def __init__(self, inner: Any, path: Path, remedy: str | None = None, new: bool = False):
         self.inner, self.path, self.remedy, self._new = inner, path, remedy, new
@@ -109,9 +103,8 @@ class _Guarded:
 
 
 class DataSet(_Guarded):
-    """A data set with at least one axis or none, never a null one; shape, dtype.
-
-    chunks: their shape; None where it lies in one piece. is_virtual: its values lie in others.
+    """A data set with values. chunks: their shape; None where it lies in one piece. is_virtual: its
+    values lie in others.
     """
 
     def __init__(self, inner: Any, path: Path, remedy: str | None, new: bool, name: str) -> None:
@@ -136,11 +129,9 @@ class DataSet(_Guarded):
                 self._refuse_beyond(os.path.getsize(path))
 
     def _refuse_beyond(self, size: int) -> None:
-        """Raise ValueError where more is declared than a file of that size can hold.
-
-        Refused are values in one piece that end beyond the file; and, of more than SMALL and than
-        SPARSE times the file, values of which a part was never written. What was written is never
-        refused, however small it was compressed.
+        """Raise ValueError where more is declared than a file of that size can hold: values in one
+        piece that end beyond it; and, of more than SMALL and than SPARSE times the file, those of
+        which a part was never written. What was written is never refused, however small.
         """
         begins = self.inner.id.get_offset()  # None of chunks, and of what was never written
         declared = math.prod(self.shape) * self.stored_dtype.itemsize
@@ -186,15 +177,9 @@ class DataSet(_Guarded):
         """Where the parts of a virtual data set lie; nowhere for a plain one."""
         with self.reading(self._what):
             found = self.inner.virtual_sources() if self.is_virtual else ()
-            return [
-                Source(
-                    source.file_name,
-                    source.dset_name,
-                    Selection.of(source.vspace),
-                    Selection.of(source.src_space) if source.src_space.shape else None,
-                )
-                for source in found
-            ]
+            taken = [Selection.of(s.src_space) if s.src_space.shape else None for s in found]
+            placed = [(s.file_name, s.dset_name, Selection.of(s.vspace)) for s in found]
+            return [Source(*one, part) for one, part in zip(placed, taken, strict=True)]
 
 
 def _in_order(dtype: np.dtype[Any]) -> bool:
@@ -208,10 +193,8 @@ def _in_order(dtype: np.dtype[Any]) -> bool:
 
 
 class File(_Guarded):
-    """An open file; a context manager, false once it is closed.
-
-    has_checksums: older files have none; verifies: whether they are compared; sums: those of what
-    is read whole.
+    """An open file; a context manager, false once it is closed. has_checksums: older files have
+    none; verifies: whether they are compared; sums: those of what is read whole.
     """
 
     def __init__(self, inner: Any, path: Path, remedy: str | None = None, new: bool = False):
@@ -234,10 +217,8 @@ class File(_Guarded):
         return self._found[name]
 
     def _follow(self, name: str) -> None:
-        """Look at what HDF5 would meet on a path, first.
-
-        Raise ValueError where it leads to another file (not opened) or in circles, or where
-        metadata are damaged (`hdf5_metadata`).
+        """Raise ValueError where a path leads to another file (not opened) or in circles, or where
+        metadata on it are damaged (`hdf5_metadata`): before HDF5 follows it.
         """
         if not self._new:
             check_root(self._bytes)
@@ -336,9 +317,8 @@ class File(_Guarded):
             return sorted(self.inner.attrs)
 
     def attribute(self, key: str) -> object:
-        """The value of an attribute; None where it is absent.
-
-        One of text of any length, which is never written, lies where HDF5 may go in circles.
+        """The value of an attribute; None where it is absent. Refused is text of any length, which
+        is never written: it lies where HDF5 may go in circles.
         """
         with self.reading(f"the attribute '{key}'"):
             attributes = self.inner.attrs
@@ -347,9 +327,8 @@ class File(_Guarded):
             return attributes.get(key)
 
     def set_attribute(self, key: str, value: Any) -> None:
-        """Set an attribute; one that is there with the same type is rewritten in place.
-
-        So a kill between two steps cannot leave the file without it.
+        """Set an attribute; one of the same type is rewritten in place, so that a kill cannot leave
+        the file without it.
         """
         with self.writing("the file"):
             attributes = self.inner.attrs

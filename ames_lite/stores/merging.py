@@ -1,8 +1,7 @@
 """Shards of an image list, and one store from several that hold its rows: copied, or virtual.
 
-Several processes extract a list, each a shard into a store of its own. Shard i of n, from 1, holds
-the rows from N (i-1) // n up to N i // n, a run, so that a merged store maps onto them; its file is
-`name.3-of-8.hdf5` beside `name.hdf5`.
+Shard i of n, from 1, holds the rows from N (i-1) // n up to N i // n, a run, so that a merged store
+maps onto them; its file is `name.3-of-8.hdf5` beside `name.hdf5`.
 
 Stores are of local or of global descriptors; whether they fit together is for the caller. A copy
 equals an unbroken run byte for byte. A virtual store holds what is small (names, counts, states)
@@ -142,16 +141,14 @@ def join_stores(
     """Write all rows into one store; returns the path.
 
     names: of all rows, where they are called otherwise than in the sources. linked: a virtual store
-    over local ones, which stay where they are. compression: of local descriptors, a name of
-    `ames_lite.stores.storage`. keep: a whole output of the same images, made alike, stays as it is.
-    progress: called with the number of images that were copied. Raises BadInput for NaN or zeros,
-    and where the disk refuses.
+    over local ones. compression: of local descriptors (`storage.COMPRESSIONS`). keep: an output of
+    the same images, made alike, stays as it is. progress: called with the number of images that
+    were copied. Raises BadInput for NaN or zeros, and where the disk refuses.
     """
     output, first = Path(output), stores[0]
     storage.check_compression(compression)
     for store in stores[1:]:
-        both, files = (first.provenance, store.provenance), (first.path, store.path)
-        compare_provenance(*both, ("codebook",), files=files)
+        check_alike(first, store, (), ("codebook",))
     names = [name for store in stores for name in store.names] if names is None else names
     wanted = first.layout(names)
     if keep and not overwrite and output.exists():
@@ -171,11 +168,10 @@ def join_stores(
         file["name"][:] = hdf5.encode_names(names)
         if first.codebook is not None:
             file["codebook"][:] = first.codebook
-        for name in wanted:
-            spread = linked and name in row_layout.PER_DESCRIPTOR
-            if name not in row_layout.AT_ONCE and not spread:
-                for copied in _copy(stores, file[name], wanted):
-                    progress(copied if name == "descriptors" else 0)
+        done = (*row_layout.AT_ONCE, *(row_layout.PER_DESCRIPTOR if linked else ()))
+        for name in (name for name in wanted if name not in done):
+            for copied in _copy(stores, file[name], wanted):
+                progress(copied if name == "descriptors" else 0)
     return output
 
 

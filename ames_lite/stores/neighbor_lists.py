@@ -6,8 +6,6 @@ both. The file keeps the digests of both name lists, and reading demands both. A
 a training set against itself may stay in their file (`NeighborRows`).
 """
 
-from __future__ import annotations
-
 import logging
 import mmap
 from collections.abc import Mapping, Sequence
@@ -45,9 +43,8 @@ def write_neighbors(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write the neighbours of Q query names among N gallery names; returns the path.
-
-    The published form (.pkl) keeps neither names nor provenance. BadInput for other lists.
+    """Write the neighbours of Q query names among N gallery names; returns the path. The published
+    form (.pkl) keeps neither names nor provenance. BadInput for other lists.
     """
     sides = {"query": query_names, "gallery": gallery_names}
     wanted = {"query": len(neighbors.ids), "gallery": neighbors.num_gallery}
@@ -75,10 +72,8 @@ def read_neighbors(
     most: int | None = None,
     remedy: str = REMEDY,
 ) -> Neighbors:
-    """The neighbours, or the first min(num, N) of each query.
-
-    most: where all of them would take more than WHOLE_BYTES, so many of each query are read, and
-    the others stay in the file. Raises MissingFile; BadInput for other lists and too short ones.
+    """The neighbours, or the first min(num, N) of each query; most: or so many, where all take more
+    than WHOLE_BYTES. Raises MissingFile; BadInput for other lists and too short ones.
     """
     both = query_names, gallery_names
     if is_foreign(Path(path)):
@@ -122,9 +117,7 @@ def convert_published(
     overwrite: bool = False,
 ) -> Path:
     """A native file of the lists of a pickle, each image left out of its own; returns its path.
-
-    keep: so many neighbours of each query; None: all. Memory is that of the name lists and of one
-    block, unless `planes` reads the file into memory. Errors as in `open_published_rows`.
+    keep: so many neighbours of each query; None: all. Raises as `open_published_rows`.
     """
     lists, rising = open_published_rows(source, query_names, gallery_names), 0
     width, rows = min(lists.width - lists.has_own, keep or lists.width), len(lists)
@@ -161,9 +154,8 @@ def datasets_of(
     """ids and sims of an open file. Raises BadInput where it was made for other name lists."""
     stored, given = hdf5.read_json(file, "lists"), _describe(query_names, gallery_names)
     for side in ("query", "gallery"):
-        (there, many), (here, few) = (
-            (lists.get(f"{side}_digest"), lists.get(f"{side}_count")) for lists in (stored, given)
-        )
+        there, here = (lists.get(f"{side}_digest") for lists in (stored, given))
+        many, few = (lists.get(f"{side}_count") for lists in (stored, given))
         both = f"{many} names with digest {there} there, {few} names with digest {here} here"
         what = f"the neighbours were made for another {side} list: {both}"
         same = f"the {side} list of this run, name by name in the same order"

@@ -1,7 +1,5 @@
 """Neighbour lists in memory or left in their file, each image left out of its own list."""
 
-from __future__ import annotations
-
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +38,7 @@ class NeighborRows:
         self._own = np.arange(len(self.ids)) if self.own is None else self.own
 
     @classmethod
-    def of(cls, neighbors: Neighbors) -> NeighborRows:
+    def of(cls, neighbors: Neighbors) -> "NeighborRows":
         return cls(neighbors.ids, neighbors.sims, neighbors.num_gallery)
 
     def __len__(self) -> int:
@@ -73,9 +71,8 @@ class NeighborRows:
             verify_lists(*parts, np.arange(len(self))[rows], self.where)
 
     def block(self, rows: slice, depth: int | None = None) -> Neighbors:
-        """The lists of some queries, checked, with their first `depth` neighbours (None: all).
-
-        Where a query is in its own list, all lists of the block end one place earlier.
+        """The lists of some queries, checked, with their first `depth` neighbours (None: all). If a
+        query is in its own list, all lists of the block end one place earlier.
         """
         self.check(rows, self.width if depth is None else depth + 1)
         ids, sims = self.take(rows, self.width if depth is None else depth)

@@ -27,7 +27,7 @@ from ames_lite.stores import hdf5
 from ames_lite.stores.checksums import row_checksums
 
 SCHEMA = hdf5.Schema("ames_lite/pair_scores/2", "ames_lite/pair_scores/1")
-PARTS = ("query", "gallery", "logit")
+PARTS = {"query": "int32", "gallery": "int32", "logit": "float32"}
 REMEDY = remedies.SCORES
 Digests = Mapping[str, str]
 
@@ -44,10 +44,9 @@ def write_pair_scores(
     for key, value in digests.items():
         text = isinstance(key, str) and isinstance(value, str)
         require(text, f"digest {key!r} is {value!r}", where=path, expected="text")
-    with hdf5.new_file(path, SCHEMA, provenance or {}, overwrite=overwrite, small=PARTS) as file:
-        file["query"] = scores.query.astype(np.int32, copy=False)
-        file["gallery"] = scores.gallery.astype(np.int32, copy=False)
-        file["logit"] = scores.logit.astype(np.float32, copy=False)
+    with hdf5.new_file(path, SCHEMA, provenance or {}, overwrite=overwrite, small=[*PARTS]) as file:
+        for name, dtype in PARTS.items():
+            file[name] = getattr(scores, name).astype(dtype, copy=False)
         hdf5.write_json(file, "digests", digests)
     return Path(path)
 
@@ -56,9 +55,9 @@ def read_pair_scores(path: str | Path, digests: Digests, *, remedy: str = REMEDY
     """The scores, if they were made from exactly what this run has, else BadInput."""
     with hdf5.open_complete(path, SCHEMA, remedy=remedy) as file:
         check_digests(file, digests, "the scores were made", remedy)
-        query = hdf5.dataset(file, "query", (None,), ("int32",))
-        hdf5.dataset(file, "gallery", query.shape, ("int32",))
-        hdf5.dataset(file, "logit", query.shape, ("float32",))
+        shape: tuple[int | None, ...] = (None,)
+        for name, dtype in PARTS.items():
+            shape = hdf5.dataset(file, name, shape, (dtype,)).shape
         parts = [file.whole(name) for name in PARTS]
     with explained(where=path, remedy=remedy):
         return PairScores(*parts)
@@ -113,8 +112,7 @@ class PartialScores:
 
     def read(self, num: int) -> tuple[Logits, Done]:
         """What earlier attempts at this run, of `num` pairs, have finished: logit and done [P].
-
-        Raises BadInput where a file is damaged, or was begun with other weights, stores or pairs.
+        BadInput where a file is damaged, or was begun with other weights, stores or pairs.
         """
         logit, done = np.zeros(num, np.float32), np.zeros(num, np.bool_)
         for path in self.found():
@@ -128,10 +126,9 @@ class PartialScores:
                 what = f"pair {pairs[changed.argmax()]} was changed after it was written"
                 raise BadInput(what, where=path, expected="its checksum", remedy=BEGIN_ANEW)
             logit[pairs], done[pairs] = found[pairs], True
-        bad = done & ~np.isfinite(logit)
+        bad, expected = done & ~np.isfinite(logit), "finite logits where a pair is done"
         if bad.any():
             what = f"pair {int(bad.argmax())} has the logit {logit[bad][0]}"
-            expected = "finite logits where a pair is done"
             raise BadInput(what, where=self.output.parent, expected=expected, remedy=BEGIN_ANEW)
         return logit, done
 

@@ -2,9 +2,8 @@
 
 N images, K descriptors per image at most, D width (bits where packed). All data sets are
 contiguous, uncompressed and allocated at once, so that the size of a file is known before the work.
-Rows never shift: a failed image keeps its row; a codebook alone has no rows. The first of a row's
-checksums is of its status, count and size together, the others are of its BY_ROW data sets, in that
-order.
+Rows never shift: a failed image keeps its row. The first of a row's checksums is of its HEAD, the
+others are of its BY_ROW data sets, in that order.
 """
 
 import math
@@ -36,10 +35,8 @@ Layout = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 def layout(
     num: int, max_count: int, dim: int, packed: bool, name_bytes: int = 1, code_bytes: int = 0
 ) -> Layout:
-    """Shape and dtype of every data set of a local store, in the order of the file.
-
-    code_bytes: C of product codes (`retrieval.product_codes`), bytes under the name of int8, which
-    no reader takes for bits; 0: none.
+    """Shape and dtype of every data set of a local store, in the file's order. code_bytes: those of
+    product codes, under the name of int8, which no reader takes for bits; 0: none.
     """
     width, kind = (dim // 8, "uint8") if packed else (dim, "float16")
     book: Layout = {}
@@ -129,9 +126,8 @@ def num_bytes(wanted: Layout) -> int:
 
 
 def check_layout(file: hdf5.File, wanted: Layout) -> None:
-    """Raise BadInput where a data set is absent or has another shape or dtype.
-
-    One that is written to is not virtual: HDF5 would write to its sources.
+    """Raise BadInput where a data set is absent or has another shape or dtype; where one that is
+    written to is virtual, too: HDF5 would write to its sources.
     """
     complete = hdf5.is_complete(file)
     for name, (shape, dtype) in wanted.items():
@@ -153,10 +149,8 @@ REMEDY += "(binarization=)"
 
 
 def announce(path: str | Path, wanted: Layout, *, overwrite: bool = False) -> str:
-    """What a file of these data sets will take (without HDF5's own KiB), for printing.
-
-    A file that is to be continued takes nothing more; one that is overwritten stays until the new
-    one is whole. Raises BadInput where the disk is too small.
+    """What a file of these data sets will take (without HDF5's own KiB), for printing. One that is
+    overwritten stays until the new one is whole. Raises BadInput where the disk is too small.
     """
     path = Path(path)
     needed, images = num_bytes(wanted), wanted["status"][0][0]

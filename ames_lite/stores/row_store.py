@@ -1,9 +1,4 @@
-"""Files with a row an image, opened for reading, and whether they stay as they are meanwhile.
-
-Rows are verified by their checksums when they are first read.
-"""
-
-from __future__ import annotations
+"""Files with a row an image, opened for reading, and whether they stay as they are meanwhile."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -28,9 +23,8 @@ TABLE_ROWS = 1 << 16  # of checksums, that are held: about 8 MiB
 class RowStore:
     """A complete file, for reading. May be pickled: another process opens the file by itself.
 
-    path; names: tuple of N; status uint8 [N] (1 done, 2 failed); provenance: flat dict; published:
-    whether the file is of a published form; has_checksums: not where it is, nor of an older
-    version; remedy: what makes it.
+    names [N]; status uint8 [N] (1 done, 2 failed); published: whether the file is of a published
+    form; has_checksums: not where it is, nor of an older version; remedy: what makes it.
     """
 
     schema = hdf5.Schema("")
@@ -96,9 +90,8 @@ class RowStore:
         return self._ways[name]
 
     def _verify(self, name: str, first: int, rows: Array) -> None:
-        """Raise BadInput where rows, or of local descriptors their first runs, were changed.
-
-        Once an open store: a row that is read again is taken as it is.
+        """Raise BadInput where rows, or of local descriptors their first runs, were changed: when
+        they are first read.
         """
         parts = row_layout.num_parts(name, rows.shape)
         if self._is_verified(name, first, first + len(rows), parts):
@@ -140,12 +133,10 @@ class RowStore:
 
     def close(self) -> None:
         """Let go of the file; reading again reopens it."""
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
-        for direct in self._ways.values():
-            if direct is not None:
-                direct.close()
+        for opened in (self._handle, *self._ways.values()):
+            if opened is not None:
+                opened.close()
+        self._handle = None
 
     def __enter__(self) -> Self:
         return self
@@ -179,10 +170,10 @@ class RowStore:
 
 
 class Watch:
-    """Whether the files of stores stay as they are now while they are read.
+    """Whether the files of stores stay as they are now while they are read: `check` afterwards.
 
-    HDF5 gives zeros, without an error, beyond the end of a file that became shorter after it was
-    opened, and for a chunk file that has gone: `check` after reading.
+    HDF5 gives zeros, without an error, beyond the end of a file that became shorter meanwhile, and
+    for a chunk file that has gone.
     """
 
     def __init__(self, stores: Iterable[RowStore]) -> None:

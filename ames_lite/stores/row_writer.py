@@ -43,10 +43,8 @@ def as_reason(text: str) -> bytes:
 
 
 class RowWriter:
-    """A file being filled, one row an image; used as a context manager.
-
-    It is marked complete when the block ends without an exception and every row is done or failed.
-    Otherwise it stays unfinished, for `resume=True` to continue.
+    """A file being filled, one row an image; used as a context manager: it is marked complete when
+    the block ends without an exception and every row is done or failed, else stays unfinished.
     """
 
     _remedy: str | None = None  # of what does not fit
@@ -154,16 +152,13 @@ class RowWriter:
         for row, (there, here) in enumerate(zip_longest(found, given)):
             if there != here:
                 what = f"the store was begun with {len(found)} names, this list has {len(given)}"
-                what = f"{what}; row {row} is {there!r} there and {here!r} here"
+                what += f"; row {row} is {there!r} there and {here!r} here"
                 expected = "the image list that the store was begun with"
                 remedy = f"resume with that list, {BEGIN_ANEW}"
                 raise BadInput(what, where=self.path, expected=expected, remedy=remedy)
-        compare_provenance(
-            hdf5.read_json(self._file, "provenance"),
-            self.provenance,
-            files=(self.path, "this run"),
-            remedy=f"resume with the settings of the first run, {BEGIN_ANEW}",
-        )
+        made, files = hdf5.read_json(self._file, "provenance"), (self.path, "this run")
+        remedy = f"resume with the settings of the first run, {BEGIN_ANEW}"
+        compare_provenance(made, self.provenance, files=files, remedy=remedy)
         row_layout.check_layout(self._file, self._layout)
 
     def _first_todo(self) -> int:
@@ -213,9 +208,9 @@ class RowWriter:
 
     def _blank(self, num: int, status: int = row_layout.DONE) -> dict[str, npt.NDArray[Any]]:
         """Rows [num, ...] for `_write`, of images that failed but for their status."""
-        by_row = self._layout.keys() - {*row_layout.AT_ONCE, "checksum"}
-        wanted = {name: self._layout[name] for name in by_row}
-        rows = {name: np.zeros((num, *shape[1:]), kind) for name, (shape, kind) in wanted.items()}
+        others = (*row_layout.AT_ONCE, "checksum")
+        wanted = [(name, *one) for name, one in self._layout.items() if name not in others]
+        rows = {name: np.zeros((num, *shape[1:]), kind) for name, shape, kind in wanted}
         rows["status"][:], rows["descriptors"][:] = status, self._failed_entry
         return rows
 
@@ -251,9 +246,8 @@ class DescriptorWriter(RowWriter):
         super().__init__(path, row_layout.LOCAL_SCHEMA, names, wanted, provenance, **begin)
 
     def append(self, name: str, descriptors: LocalDescriptors) -> None:
-        """Write the next row; float32 descriptors are rounded to float16.
-
-        Raises BadInput where it is not the next, does not fit, or the disk refuses: it stays to do.
+        """Write the next row; float32 descriptors are rounded to float16. BadInput where it is not
+        the next, does not fit, or the disk refuses: it stays to do.
         """
         first, kind = self._expect([name]), type(descriptors)
         self._fit(kind is LocalDescriptors, name, f"are {kind.__name__}", "LocalDescriptors")
@@ -302,11 +296,9 @@ class GlobalWriter(RowWriter):
         self.extend([name], descriptor[None])
 
     def extend(self, names: Sequence[str], block: Floats, failed: Failed = NONE) -> None:
-        """Write the next rows, descriptors [n, D] as they are, and flush twice for all of them.
-
-        failed: those of the names that failed, and why; their rows of the block are not looked at.
-        Raises BadInput, and writes nothing, where a row does not fit, is not finite (also after
-        rounding to float16) or all zeros.
+        """Write the next rows, descriptors [n, D]. failed: those of the names that failed, and why;
+        their rows of the block are not looked at. Raises BadInput, and writes nothing, where a row
+        does not fit, is not finite (also after rounding to float16) or all zeros.
         """
         require(names, "a block without rows", where=self.path, expected="at least one")
         first = self._expect(names)

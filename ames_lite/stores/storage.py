@@ -43,10 +43,8 @@ class Chunk(NamedTuple):
 def create_virtual(
     file: hdf5.File, path: Path, name: str, shape: Shape, dtype: Dtype, chunks: Sequence[Chunk]
 ) -> None:
-    """A data set `name` [N, ...] in `file` (to be at `path`) over the same one of the chunks.
-
-    Chunks in the folder of `path`, or below it, are named relative to it, so that the folder can
-    be moved as a whole.
+    """A data set `name` [N, ...] in `file` (to be at `path`) over the same one of the chunks. Those
+    in or below the folder of `path` are named relative to it, so that it can be moved as a whole.
     """
     virtual = hdf5.VirtualLayout(shape, dtype)
     for chunk in chunks:
@@ -70,10 +68,8 @@ def check_stored(dataset: hdf5.DataSet) -> None:
 
 
 def source_faults(dataset: hdf5.DataSet, seen: Seen | None = None) -> list[str]:
-    """Why rows of a virtual data set would be zeros; empty where none would, or it is plain.
-
-    seen: data sets that were looked at, True while their sources are: HDF5 itself would follow one
-    that leads back to itself until the process dies.
+    """Why rows of a virtual data set would be zeros; empty where none would, or it is plain. seen:
+    those looked at, True while their sources are: HDF5 would follow a circle until it dies.
     """
     if not dataset.is_virtual:
         return []
@@ -104,11 +100,9 @@ def _said(rows: slice) -> str:
 
 def chunks_of(dataset: hdf5.DataSet) -> list[Chunk]:
     """The chunk files of a virtual data set that are there; none of a plain one."""
-    sources = dataset.sources()
-    rows = [source.placed.rows(dataset.shape)[0] for source in sources]
-    found = [find_chunk(source.file_name, dataset.path) for source in sources]
-    places = zip(found, rows, strict=True)
-    return [Chunk(path, at.start, at.stop - at.start) for path, at in places if path is not None]
+    places = [(source.placed.rows(dataset.shape)[0], source) for source in dataset.sources()]
+    found = ((find_chunk(source.file_name, dataset.path), rows) for rows, source in places)
+    return [Chunk(path, rows.start, rows.stop - rows.start) for path, rows in found if path]
 
 
 def find_chunk(name: str, path: Path) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ames_lite.datasets.headers import IGNORED, SPELLINGS, column_of
+from ames_lite.datasets.cells import IGNORED, SPELLINGS, column_of
 from ames_lite.datasets.tables import FORMS, read_table
 from ames_lite.errors import BadInput
 from tests.datasets.test_tables import README

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from ames_lite.records import Neighbors
-from ames_lite.stores.candidates.entries import ODD_NAMES
+from ames_lite.stores.candidates.texts import ODD_NAMES
 
 
 def read_trec_run(

@@ -4,8 +4,6 @@
 run with the same labels is accepted and one with changed labels is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -30,40 +28,32 @@ PARTS = {"train": "-train", "val": "-val"}  # of a split set, by role: what foll
 
 @dataclass(frozen=True)
 class Description:
-    """dataset.json: what a custom dataset is and what it was made from.
-
-    image_root: the folder that names are relative to; digests: of the labels, the lists, and for
-    some kinds of the images' names.
-    """
+    """dataset.json: what a custom dataset is and what it was made from."""
 
     kind: str
     protocol: str
     role: str
-    image_root: Path
+    image_root: Path  # that names are relative to
     options: CustomOptions
-    digests: dict[str, str]
+    digests: dict[str, str]  # of labels and lists, and for some kinds of the images' names
 
     @classmethod
-    def of(cls, made: Relation, options: CustomOptions, protocol: str, role: str) -> Description:
+    def of(cls, made: Relation, options: CustomOptions, protocol: str, role: str) -> "Description":
         digests = source_digests(options, made.kind)
         return cls(made.kind, protocol, role, made.root, options, digests)
 
     def write(self, path: Path) -> None:
         plain = {"schema": SCHEMA, **asdict(self)}
-        plain["options"] = {
-            key: value
-            for key, value in plain["options"].items()
-            if value is not None or key not in OF_SPLIT
-        }
+        for key in OF_SPLIT:
+            if plain["options"][key] is None:
+                del plain["options"][key]
         write_json_file(path, plain)
 
 
 def write_custom(
     folder: Path, made: Relation, options: CustomOptions, protocol: str, role: str, overwrite: bool
 ) -> Description:
-    """Write query.txt, gallery.txt, gnd_<folder>.json and dataset.json; refuses to change lists
-    that are there, unless overwrite.
-    """
+    """Write query.txt, gallery.txt, gnd_<folder>.json and dataset.json; see `write_folder`."""
     description = Description.of(made, options, protocol, role)
     _write(folder, files_of(folder.name, made), description, overwrite)
     return description
@@ -72,9 +62,8 @@ def write_custom(
 def write_split(
     root: Path, name: str, made: Split, options: CustomOptions, protocol: str, overwrite: bool
 ) -> Description:
-    """Write the folders <name>-train (train.txt) and <name>-val (a custom dataset).
-
-    Both have a families.csv and a dataset.json; returns the latter of val.
+    """Write the folders <name>-train (train.txt) and <name>-val (a custom dataset), both with a
+    families.csv and a dataset.json; returns the latter of val.
     """
     description = Description.of(made.val, options, protocol, "val")
     train, val = (root / f"{name}{PARTS[role]}" for role in ("train", "val"))
@@ -88,21 +77,16 @@ def write_split(
 
 
 def _write(folder: Path, files: Files, description: Description, overwrite: bool) -> None:
-    write_folder(
-        folder,
-        {**files, DESCRIPTION: description.write},
-        overwrite,
-        marked_by=DESCRIPTION,
-        expected="a new name=, or the lists that are there",
-        remedy="another name=",
-    )
+    files = {**files, DESCRIPTION: description.write}
+    other, remedy = "a new name=, or the lists that are there", "another name="
+    write_folder(folder, files, overwrite, marked_by=DESCRIPTION, expected=other, remedy=remedy)
 
 
 def source_digests(options: CustomOptions, kind: str) -> dict[str, str]:
     """Digests of all that the lists of a kind depend on."""
-    of_labels = options.labels if options.labels in WORDS else file_digest(options.labels)
+    digests = {"labels": options.labels}
     lists = {key: getattr(options, key) for key in ("queries", "gallery", "families")}
-    digests = {"labels": of_labels}
+    lists |= {} if options.labels in WORDS else digests
     digests |= {key: file_digest(path) for key, path in lists.items() if path is not None}
     if kind in BY_NAMES:
         images = find_images(*image_folders(options)[0])
@@ -124,9 +108,8 @@ def check_sources(
     found, known = source_digests(given, description.kind), description.digests
     changed = [key for key in sorted({*known, *found}) if known.get(key) != found.get(key)]
     if changed:
-        key = changed[0]
+        key, before = changed[0], getattr(description.options, changed[0])
         was, now = (digests.get(key, "none")[:12] for digests in (known, found))
-        before = getattr(description.options, key)
         changes = f"digest {was} ({before}) against {now} ({getattr(given, key)})"
         what = f"the {key} changed since the lists were made: {changes}"
         expected = "the same images and labels, or lists made from the new ones"

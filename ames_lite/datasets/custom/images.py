@@ -1,6 +1,6 @@
 """The images of a custom dataset: which there are, their side (query or gallery), their names.
 
-With a second folder for the queries, names are relative to the folder that holds both, so that
+With a second folder for the queries, names are relative to the folder that holds both: so
 `database/0001.jpg` and `queries/0001.jpg` stay two images. Labels may name an image relative to its
 own folder or to the root; a name that fits two images is refused.
 """
@@ -13,24 +13,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ames_lite.datasets.names import Where, check_utf8
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, require
 from ames_lite.io.images import check_header, is_image_name, list_folder, no_images
+from ames_lite.io.names import Where, check_utf8
 from ames_lite.io.walking import is_hidden, names_of, real_folders, why_left_out
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFolders:
-    """All images below the given folders, sorted, the gallery's first; names are from `root`.
-
-    prefixes: by side, what its folder is called from the root: "" where both sides share one
-    folder; else, as "queries/", an image is of the side whose folder it is in.
-    """
+    """All images below the given folders, sorted, the gallery's first."""
 
     root: Path
-    prefixes: dict[str, str]
-    names: tuple[str, ...]
+    prefixes: dict[str, str]  # by side, what its folder is called from the root; "": both share it
+    names: tuple[str, ...]  # from the root
     notes: tuple[str, ...]  # what was left out of the folders
 
     @cached_property
@@ -64,13 +60,12 @@ class ImageFolders:
         return Path(os.path.normpath(self.root / self.prefixes[place] / plain))
 
     def find(self, name: str, side: str | None) -> str | None:
-        """The image that a written name means, or None. side: where it must be, or None: anywhere.
+        """The image that a written name means, or None. side: where it must be; None: anywhere.
 
-        An id is the one image whose file is called so (GLDv2's `0/1/2/0123456789abcdef.jpg`).
-        `./a.jpg`, `b//a.jpg`, `b/../a.jpg`, backslashes, blanks around it and absolute paths are
-        understood where no image is called just so, and a file that is there counts whatever its
-        suffix. Raises BadInput where it is no image, where the name means two images, one of each
-        folder, and for a path that leads out of the folders.
+        An id is the one image whose file is called so (GLDv2's `0/1/2/0123456789abcdef.jpg`). Other
+        forms of a path (`b/../a.jpg`, backslashes, blanks around, absolute) are understood where no
+        image is called just so, and a file that is there counts whatever its suffix. Raises
+        BadInput where it is no image, means two, or leads out of the folders.
         """
         places = SIDES if side is None else (side,)
         for look in (self._as_written, self._as_id, self._as_path, self._unlisted):
@@ -129,8 +124,7 @@ class ImageFolders:
         return [form]
 
     def _refuse_outside(self, name: str, places: Sequence[str]) -> None:
-        drive = re.match(r"[A-Za-z]:[\\/]", name.strip())
-        roots = [self.path("", side) for side in SIDES]
+        drive, roots = re.match(r"[A-Za-z]:[\\/]", name.strip()), [self.path("", s) for s in SIDES]
         inside = [any(map(self.path(name, place).is_relative_to, roots)) for place in places]
         what = f"'{name}' lies outside of the folder of the images"
         expected = f"a path below {self.folder(None)}, or relative to it"
@@ -146,9 +140,9 @@ def find_images(
 ) -> ImageFolders:
     """All images below `images`, and below `query_images` where the queries are apart.
 
-    named: a table names the images, so that a folder may have others only. second: the key that
-    gave the second folder. Raises MissingFile; BadInput for a folder without images, for two of
-    which one holds the other, and for names that are not UTF-8.
+    named: a table names the images, so a folder may have none. second: the key of the other folder.
+    Raises MissingFile; BadInput for a folder without images, for two of which one holds the other,
+    and for names that are not UTF-8.
     """
     gallery = Path(images).expanduser().absolute()
     if query_images is None:
@@ -157,12 +151,10 @@ def find_images(
     query = Path(query_images).expanduser().absolute()
     folders = {"gallery": gallery.resolve(), "query": query.resolve()}
     root = Path(os.path.commonpath(list(folders.values())))
-    if root in folders.values():
-        expected = "two folders side by side"
-        if second == "query_images":
-            expected += ", or one folder and a column `split`"
-        what = f"one of the folders images= and {second}= holds the other"
-        raise BadInput(what, where=f"{second}={query} and images={gallery}", expected=expected)
+    what = f"one of the folders images= and {second}= holds the other"
+    where, expected = f"{second}={query} and images={gallery}", "two folders side by side"
+    expected += ", or one folder and a column `split`" * (second == "query_images")
+    require(root not in folders.values(), what, where=where, expected=expected)
     prefixes = {side: f"{path.relative_to(root).as_posix()}/" for side, path in folders.items()}
     names, notes = [], ()
     for side, prefix in prefixes.items():
@@ -191,9 +183,8 @@ def find_listed(
     where: Where,
     some: bool = False,
 ) -> list[str]:
-    """The image of every written name; BadInput for those absent, or "" where `some` may be.
-
-    sides: where each must be.
+    """The image of every written name (sides: where each must be); BadInput for those absent, or ""
+    where `some` may be.
     """
     found, absent = [], []
     for row, (name, side) in enumerate(zip(names, sides, strict=True)):

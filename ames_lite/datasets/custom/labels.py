@@ -17,11 +17,11 @@ import numpy.typing as npt
 from ames_lite.datasets import rules
 from ames_lite.datasets.custom.images import ImageFolders, find_listed, respelt
 from ames_lite.datasets.ground_truth import GRADES
-from ames_lite.datasets.names import check_once
 from ames_lite.datasets.relation import SIDES, Relation
 from ames_lite.datasets.rules import ALONE, Floats, Rows
 from ames_lite.datasets.tables import LIMIT, Table
 from ames_lite.errors import BadInput, require
+from ames_lite.io.names import check_once
 
 EMPTY = ("", "nan", "null", "none", "na", "n/a", "-")
 FAR = 1000.0  # metres: x, y of 0 are an origin where another position is nearer
@@ -51,8 +51,7 @@ def relate_labels(
     radius: float,
     tolerance: int,
 ) -> Relation:
-    """Relate images by class ("folders", "labels"), "coordinates" (radius in metres) or "frames".
-
+    """Relate images by class ("folders", "labels"), "coordinates" (radius in metres) or "frames";
     given: None for classes and frames by path. Raises BadInput with file and line.
     """
     source = _of_paths(kind, images) if given is None else given
@@ -99,12 +98,10 @@ def _read_values(kind: str, table: Table, radius: float, tolerance: int) -> Valu
 
 def _of_paths(kind: str, images: ImageFolders) -> Table:
     """Class folders or frame numbers as a table of all images."""
-    names = list(images.names)
-    if kind == "folders":
-        cells = {"label": [first_folder(name, images) for name in names]}
-    else:
-        cells = {"frame": [_frame_of(name, images) for name in names]}
-    return Table(Path("the paths"), kind, {"file": names, **cells}, list(range(len(names))))
+    names, column = [*images.names], "label" if kind == "folders" else "frame"
+    read = first_folder if kind == "folders" else _frame_of
+    columns = {"file": names, column: [read(name, images) for name in names]}
+    return Table(Path("the paths"), kind, columns, list(range(len(names))))
 
 
 def first_folder(name: str, images: ImageFolders) -> str:
@@ -224,11 +221,9 @@ def read_positions(table: Table, radius: float) -> Values:
 
 def _missing(table: Table, empty: int, zero: int, columns: Sequence[str]) -> tuple[str, ...]:
     found = [f"{empty} empty"] * bool(empty) + [f"{zero} at 0,0"] * bool(zero)
-    if not found:
-        return ()
     many = "1 image has" if empty + zero == 1 else f"{empty + zero} images have"
     said = f"{many} no position ({', '.join(found)} in {','.join(columns)} of {table.path.name})"
-    return (f"{said}: left out",)
+    return (f"{said}: left out",) * bool(found)
 
 
 def _check_metres(table: Table, values: Floats, radius: float) -> tuple[str, ...]:
@@ -255,6 +250,6 @@ def _check_degrees(table: Table, values: Floats) -> None:
             lat, lon = np.abs(values[row])
             swapped = lat <= 180 and lon <= 90
             said = ", as if lat and lon were swapped" if swapped else ""
-            what, expected = f"{name} is {values[row, column]:g}{said}", DEGREES
+            what = f"{name} is {values[row, column]:g}{said}"
             remedy = None if swapped else "metres belong into columns x and y"
-            raise BadInput(what, where=table.where(row), expected=expected, remedy=remedy)
+            raise BadInput(what, where=table.where(row), expected=DEGREES, remedy=remedy)

@@ -2,9 +2,8 @@
 
 A family is a group of classes that look alike or belong together, as a table says
 (`instance,family[,kind]`, instance: the class folder). All of a family is on one side. In training,
-its members are no negatives of each other; in validation, they stay in the gallery, where they are
-the hard negatives. Queries of the validation set are gallery images as well, with the other
-pictures of their class as positives.
+its members are no negatives of each other; in validation, they are the hard negatives. Queries of
+the validation set are gallery images as well, with the others of their class as positives.
 """
 
 import unicodedata
@@ -20,11 +19,11 @@ from ames_lite.datasets.custom.images import ImageFolders, find_images
 from ames_lite.datasets.custom.labels import first_folder
 from ames_lite.datasets.custom.truth import CustomOptions, finish
 from ames_lite.datasets.image_lists import ImageList
-from ames_lite.datasets.names import check_once
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import ALONE, same_label
 from ames_lite.datasets.tables import Form, read_table
-from ames_lite.errors import ConfigError, require
+from ames_lite.errors import check_config, require
+from ames_lite.io.names import check_once
 
 KIND = "folders"  # of labels that can be split
 FORM = Form("families", ("instance", "family"), ("kind",))
@@ -40,17 +39,13 @@ class Instance(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Both sides of a split.
+    """Both sides of a split."""
 
-    instances: by class; codes: the label of each class, the same on both sides; train: names and
-    labels; val: names, labels and ground truth; held_out: the families of the validation set.
-    """
-
-    instances: dict[str, Instance]
-    codes: dict[str, int]
+    instances: dict[str, Instance]  # by class
+    codes: dict[str, int]  # the label of each class, the same on both sides
     train: ImageList
     val: Relation
-    held_out: frozenset[str]
+    held_out: frozenset[str]  # the families of the validation set
 
     def families(self, held_out: bool) -> list[tuple[int, str, str, str]]:
         """Rows of families.csv for the classes of one side: label, family, class, kind."""
@@ -103,9 +98,9 @@ def choose_families(instances: Iterable[Instance], share: float, seed: int) -> f
     """The families of the validation set: of each kind about `share` of the instances.
 
     Families are visited from the largest to the smallest, equal ones in random order, and one is
-    taken where the instances taken stay within the share of those visited: large families, whose
-    members are the hard negatives, are held out as small ones are. Of a kind with several families
-    at least one is taken and one left; a single one is for training.
+    taken where the instances taken stay within the share of those visited: so large ones, whose
+    members are the hard negatives, are held out too. Of a kind with several families at least one
+    is taken and one left; a single one is for training.
     """
     of_kind: dict[str, Counter[str]] = {}
     for one in instances:
@@ -129,45 +124,36 @@ def choose_families(instances: Iterable[Instance], share: float, seed: int) -> f
 
 
 def _checked(options: CustomOptions) -> tuple[float, int, int]:
-    share, most = options.val_share, options.queries_per_label
-    if options.labels != KIND or options.kind not in (None, KIND):
-        what = f"val_share= is given with labels={options.labels}, kind={options.kind}"
-        raise ConfigError(what, expected=f"labels={KIND}: class folders below images=")
-    if options.families is None:
-        expected = f"families=<a CSV {','.join(FORM.required)}[,{FORM.optional[0]}]>"
-        raise ConfigError("val_share= is given without families=", expected=expected)
+    share, most, seed = options.val_share, options.queries_per_label, options.seed
+    what = f"val_share= is given with labels={options.labels}, kind={options.kind}"
+    fits = options.labels == KIND and options.kind in (None, KIND)
+    check_config(fits, what, f"labels={KIND}: class folders below images=")
+    expected = f"families=<a CSV {','.join(FORM.required)}[,{FORM.optional[0]}]>"
+    check_config(options.families, "val_share= is given without families=", expected)
     for key in PLAIN:
-        if getattr(options, key) is not None:
-            raise ConfigError(f"{key}= is given with val_share=", expected=f"no {key}=")
-    if share is None or not 0 < share < 1:
-        expected = "the share of the instances to validate on, such as val_share=0.25"
-        raise ConfigError(f"val_share={share}", expected=expected)
-    if most is None or most < 1:
-        raise ConfigError(f"queries_per_label={most}", expected="at least 1")
-    if options.seed is None or options.seed < 0:
-        raise ConfigError(f"seed={options.seed}", expected="0 or more")
-    return share, options.seed, most
+        fits, what = getattr(options, key) is None, f"{key}= is given with val_share="
+        check_config(fits, what, f"no {key}=")
+    expected = "the share of the instances to validate on, such as val_share=0.25"
+    check_config(share is not None and 0 < share < 1, f"val_share={share}", expected)
+    check_config(most is not None and most >= 1, f"queries_per_label={most}", "at least 1")
+    check_config(seed is not None and seed >= 0, f"seed={seed}", "0 or more")
+    assert share is not None and seed is not None and most is not None
+    return share, seed, most
 
 
 def _classes(images: ImageFolders) -> dict[str, str]:
     """The class of each image, by name; images of a folder of their own are distractors."""
-    found = {}
-    for name in images.names:
-        if images.side_of(name) == "query":
-            found[name] = ALONE
-        else:
-            label = first_folder(name, images)
-            found[name] = unicodedata.normalize("NFC", label)  # as tables are read
+    found = dict.fromkeys(images.names, ALONE)
+    for name in (name for name in images.names if images.side_of(name) != "query"):
+        found[name] = unicodedata.normalize("NFC", first_folder(name, images))  # as tables are read
     return found
 
 
 def _check_same(rows: set[str], folders: set[str], table: Path, images: ImageFolders) -> None:
     """Raise BadInput, with counts and names, where rows and class folders are not the same."""
-    said = []
-    for what, names in (
-        ("class folders have no row", sorted(folders - rows)),
-        ("rows have no folder with images", sorted(rows - folders)),
-    ):
+    said, absent = [], {"class folders have no row": sorted(folders - rows)}
+    absent["rows have no folder with images"] = sorted(rows - folders)
+    for what, names in absent.items():
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         few = ", ".join(f"'{name}'" for name in names[:3])
         said += [f"{len(names)} {what}: {few}{more}"] * bool(names)

@@ -18,16 +18,16 @@ import numpy.typing as npt
 
 from ames_lite.datasets.custom.images import ImageFolders, find_images, find_listed, respelt
 from ames_lite.datasets.custom.labels import Lists, relate_labels
-from ames_lite.datasets.custom.qrels import read_qrels
 from ames_lite.datasets.ground_truth import GRADES
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.names import check_once, line_of
 from ames_lite.datasets.relation import SIDES, Relation
 from ames_lite.datasets.rules import check_radius, marked
 from ames_lite.datasets.tables import KINDS as TABLES
 from ames_lite.datasets.tables import Table, describe_forms, read_table
-from ames_lite.errors import BadInput, ConfigError, existing_file, explained, require
+from ames_lite.errors import BadInput, ConfigError, check_config, existing_file, explained, require
 from ames_lite.io.arrays import read_npz
+from ames_lite.io.names import check_once, line_of
+from ames_lite.stores.candidates.trec import read_trec
 
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path
 BY_SUFFIX = {".npy": "matrix", ".npz": "matrix", ".qrels": "qrels", ".trec": "qrels"}
@@ -42,30 +42,24 @@ SIDE_FOLDERS = {  # of class folders: below images=, or below its folder test
 }
 PATHS = ("images", "query_images", "queries", "gallery", "families", "distractors")
 DEFAULT_RADIUS = 25.0  # metres: the custom of place recognition
+GRADE = {-1: "junk", 0: "wrong", 1: "hard", 2: "easy"}  # of qrels
 
 
 @dataclass(frozen=True)
 class CustomOptions:
-    """What the user gives: folders, labels and how to read them. Paths are made absolute.
-
-    images, query_images: folders (the second: of the queries alone). labels: a path or one of
-    WORDS. queries, gallery: image lists that say which images, in which order. kind: one of KINDS,
-    where a header does not tell. radius: metres; tolerance: frames; each for its own kind alone.
-    families to queries_per_label: of a set that is split by family (split); distractors:
-    a folder of images without partners.
-    """
+    """What the user gives: folders, labels and how to read them. Paths are made absolute."""
 
     images: Path
-    labels: str
-    query_images: Path | None = None
-    queries: Path | None = None
+    labels: str  # a path or one of WORDS
+    query_images: Path | None = None  # a folder of the queries alone
+    queries: Path | None = None  # image lists that say which images, in which order
     gallery: Path | None = None
-    kind: str | None = None
-    radius: float | None = None
-    tolerance: int | None = None
-    families: Path | None = None
+    kind: str | None = None  # of KINDS, where a header does not tell
+    radius: float | None = None  # metres
+    tolerance: int | None = None  # frames
+    families: Path | None = None  # from here on: of a set that is split by family
     val_share: float | None = None
-    distractors: Path | None = None
+    distractors: Path | None = None  # a folder of images without partners
     seed: int | None = None
     queries_per_label: int | None = None
 
@@ -88,10 +82,8 @@ def make_custom(options: CustomOptions) -> Relation:
     radius, tolerance = _measures(options, kind)
     folders, said = image_folders(options)
     images = find_images(*folders, named=table is not None)
-    lists = {
-        side: None if path is None else _read_list(path, images, side)
-        for side, path in (("query", options.queries), ("gallery", options.gallery))
-    }
+    paths = zip(SIDES, (options.queries, options.gallery), strict=True)
+    lists = {side: _read_list(path, images, side) if path else None for side, path in paths}
     if kind == "matrix":
         relation = _relate_matrix(Path(options.labels), lists)
     elif table is not None and kind in ("pairs", "qrels"):
@@ -102,15 +94,35 @@ def make_custom(options: CustomOptions) -> Relation:
     return finish(replace(relation, notes=notes), kind, images.root, options.labels)
 
 
+def read_qrels(path: Path) -> Table:
+    """TREC qrels, lines of `query iteration image relevance`, as a table of pairs, kind "qrels".
+
+    1 and more is right. Where a relevance is above 1 or below 0, pairs have grades: `easy` from 2
+    on, `hard` for 1, `junk` below 0. Names may lack folder and suffix, and have blanks as in URLs.
+    Raises MissingFile; ConfigError; BadInput with the line.
+    """
+    expected = "TREC qrels: query, iteration, image and relevance between blanks"
+    found = list(read_trec(existing_file(path, "missing: the qrels", expected=expected), "qrels"))
+    require(found, "an empty file", where=path, expected=expected)
+    values = [min(max(int(one.score or 0), -1), 2) for one in found]
+    graded = not {*values} <= {0, 1}
+    columns = {
+        "query": [one.query for one in found],
+        "gallery": [str(one.name) for one in found],
+        "grade" if graded else "relevant": [GRADE[v] if graded else str(v) for v in values],
+    }
+    return Table(path, "qrels", columns, [one.line for one in found])
+
+
 def _kind_of(options: CustomOptions) -> str | None:
     """What `labels` and `kind` say together; None: the header of a CSV decides."""
     kind, labels = options.kind, options.labels
-    if kind is not None and kind not in KINDS:
-        raise ConfigError(f"there is no kind '{kind}'", expected=f"one of {', '.join(KINDS)}")
+    known, expected = kind in (None, *KINDS), f"one of {', '.join(KINDS)}"
+    check_config(known, f"there is no kind '{kind}'", expected)
     meant = labels if labels in WORDS else None
     meant = BY_SUFFIX.get(Path(labels).suffix.lower(), meant)
-    if kind not in (None, meant) and (meant is not None or kind not in (*TABLES, "qrels")):
-        raise ConfigError(f"labels={labels} is not of kind={kind}", expected=FORMS)
+    fits = kind in (None, meant) or (meant is None and kind in (*TABLES, "qrels"))
+    check_config(fits, f"labels={labels} is not of kind={kind}", FORMS)
     return meant or kind
 
 
@@ -118,13 +130,13 @@ def image_folders(options: CustomOptions) -> tuple[tuple[Path, Path | None], tup
     """The folder of the gallery and that of the queries, which class folders may have by name."""
     if options.labels == "folders" and options.query_images is None:
         for base in (options.images, options.images / "test"):
-            found = {
-                side: next((base / name for name in names if (base / name).is_dir()), None)
-                for side, names in SIDE_FOLDERS.items()
-            }
-            if found["query"] and found["gallery"]:
-                note = f"queries are in {found['query']}, the gallery in {found['gallery']}"
-                return (found["gallery"], found["query"]), (note,)
+            query, gallery = (
+                next((base / name for name in names if (base / name).is_dir()), None)
+                for names in SIDE_FOLDERS.values()
+            )
+            if query and gallery:
+                note = f"queries are in {query}, the gallery in {gallery}"
+                return (gallery, query), (note,)
     return (options.images, options.query_images), ()
 
 
@@ -132,11 +144,11 @@ def _measures(options: CustomOptions, kind: str) -> tuple[float, int]:
     radius, tolerance = options.radius, options.tolerance
     for key, wanted in (("radius", "coordinates"), ("tolerance", "frames")):
         value = getattr(options, key)
-        if value is not None and kind != wanted:
-            raise ConfigError(f"{key}={value} means nothing to {kind}", expected=f"none: {wanted}")
-    if kind == "frames" and (tolerance is None or tolerance < 0):
-        what = f"tolerance is {tolerance}"
-        raise ConfigError(what, expected="tolerance=<frames>, 0 or more: |i - j| <= tolerance")
+        fits, what = value is None or kind == wanted, f"{key}={value} means nothing to {kind}"
+        check_config(fits, what, f"none: {wanted}")
+    fits = kind != "frames" or (tolerance is not None and tolerance >= 0)
+    expected = "tolerance=<frames>, 0 or more: |i - j| <= tolerance"
+    check_config(fits, f"tolerance is {tolerance}", expected)
     radius = DEFAULT_RADIUS if radius is None else radius
     check_radius(radius)
     return radius, tolerance or 0
@@ -201,10 +213,8 @@ def _pairs_there(
 ) -> tuple[Table, list[str], list[str], tuple[str, ...]]:
     """The pairs, the images of both sides, notes. Of qrels those not there are left out."""
     some = table.kind == "qrels"
-    asked, right = (
-        find_listed(images, table.columns[side], [side] * len(table), table.where, some)
-        for side in SIDES
-    )
+    sides = ((table.columns[side], [side] * len(table)) for side in SIDES)
+    asked, right = (find_listed(images, *named, table.where, some) for named in sides)
     there = [bool(query and image) for query, image in zip(asked, right, strict=True)]
     if all(there):
         return table, asked, right, ()
@@ -253,7 +263,6 @@ def _load_matrix(path: Path, most: int) -> npt.NDArray[Any]:
         if path.suffix.lower() == ".npy":
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         found = read_npz(path, most=most)
-        if len(found) == 1:
-            return next(iter(found.values()))
     what = f"the file holds arrays {', '.join(found) or 'none'}"
-    raise BadInput(what, where=path, expected=expected)
+    require(len(found) == 1, what, where=path, expected=expected)
+    return next(iter(found.values()))

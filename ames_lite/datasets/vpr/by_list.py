@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from ames_lite.datasets.ground_truth import Box
-from ames_lite.datasets.names import Where, check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Rows, near_frames, same_label
 from ames_lite.datasets.tables import Form, read_table
 from ames_lite.datasets.vpr import folders
-from ames_lite.errors import BadInput, ConfigError, require
+from ames_lite.errors import BadInput, check_config, require
+from ames_lite.io.names import Where, check_once, check_present, line_of
 from ames_lite.stores.published.safe_pickle import read_npy
 
 
@@ -43,12 +43,11 @@ def read_traverses(
     notes: tuple[str, ...] = ()
     if frames is not None:
         positives = _by_frames(root, asked, gallery, frames, stride)
-    elif ground_truth is not None:
-        path = root / ground_truth
-        positives, notes = _listed(path, len(asked), len(gallery), first_row, queries)
     else:
         what = "neither a ground-truth file nor frames is given"
-        raise BadInput(what, where=root, expected="ground_truth or frames")
+        require(ground_truth is not None, what, where=root, expected="ground_truth or frames")
+        path = root / str(ground_truth)
+        positives, notes = _listed(path, len(asked), len(gallery), first_row, queries)
     more = [] if distractors is None else folders.natural_names(root, distractors)
     return Relation(asked, [*gallery, *more], {"easy": positives}, notes=notes)
 
@@ -64,9 +63,8 @@ def _query_names(root: Path, queries: str, names_from: str | None) -> list[str]:
 
 def _by_frames(root: Path, asked: list[str], gallery: list[str], frames: int, stride: int) -> Rows:
     """Raises BadInput where the sequences cannot be of one traverse each."""
-    if frames < 0 or stride < 1:
-        what = f"frames is {frames} and stride {stride}"
-        raise ConfigError(what, expected="frames of 0 or more, a stride of 1 or more")
+    fine, expected = frames >= 0 and stride >= 1, "frames of 0 or more, a stride of 1 or more"
+    check_config(fine, f"frames is {frames} and stride {stride}", expected)
     low, high = (len(asked) - 1) * stride + 1, len(asked) * stride
     what = f"{len(asked)} query frames, one for {stride} of the gallery, meet {len(gallery)}"
     where = f"{root / asked[0]} … against {root / gallery[0]} …"
@@ -104,10 +102,8 @@ def _second(row: Any, where: str, expected: str) -> object:
 def read_index_arrays(
     root: Path, *, db_images: str, query_images: str, query_rows: str, positives: str
 ) -> Relation:
-    """Names and rows as published for Mapillary's validation set.
-
-    query_rows: rows of query_images that are asked, the others are left out; positives: for each of
-    these a list of rows of db_images (an array of objects).
+    """Names and rows as published for Mapillary's validation set. query_rows: rows of query_images
+    that are asked; positives: for each of these a list of rows of db_images (an array of objects).
     """
     gallery, everyone = (_names(root / name) for name in (db_images, query_images))
     path, expected = root / query_rows, f"rows of {query_images}"
@@ -150,23 +146,19 @@ def read_matches(
 
     Positives are soft: top_1_ref_ind to top_{top}_ref_ind, whatever their distance.
     """
-    if top < 1:
-        raise ConfigError(f"top is {top}", expected="a number of at least 1")
+    check_config(top >= 1, f"top is {top}", "a number of at least 1")
     asked, gallery = folders.natural_names(root, queries), folders.natural_names(root, database)
     columns = ("query_ind", *(f"top_{k}_ref_ind" for k in range(1, top + 1)))
     table = read_table(root / matches, "matches", (Form("matches", columns, ()),))
     folders.check_length(len(table), len(asked), "the file", table.path, queries)
     numbers = np.stack([table.numbers(column) for column in columns], axis=1)
-    rows_of = [
-        int(folders.check_rows(number, len(asked), table.where(line), ROW, "query_ind")[0])
-        for line, number in enumerate(numbers[:, 0].tolist())
-    ]
+    own = enumerate(numbers[:, 0].tolist())
+    places = ((number, len(asked), table.where(line), ROW, "query_ind") for line, number in own)
+    rows_of = [int(folders.check_rows(*place)[0]) for place in places]
     check_once([f"query {row}" for row in rows_of], table.where, expected="once")
     lines = np.argsort(rows_of).tolist()
-    lists = [numbers[line, 1:] for line in lines]
-    found, notes = folders.listed_positives(
-        lists, len(gallery), lambda q: table.where(lines[q]), ROW
-    )
+    lists, num = [numbers[line, 1:] for line in lines], len(gallery)
+    found, notes = folders.listed_positives(lists, num, lambda q: table.where(lines[q]), ROW)
     return Relation(asked, gallery, {"easy": found}, notes=notes)
 
 

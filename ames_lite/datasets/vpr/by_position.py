@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.datasets import rules
-from ames_lite.datasets.names import Where, check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.rules import Floats, Rows
 from ames_lite.datasets.tables import Form, read_table
 from ames_lite.datasets.vpr import folders
-from ames_lite.errors import ConfigError, require
+from ames_lite.errors import check_config, require
+from ames_lite.io.names import Where, check_once, check_present, line_of
 from ames_lite.stores.published.safe_pickle import read_npy
 
 Side = tuple[list[str], Floats]  # names, and positions [N, d]
@@ -25,8 +25,8 @@ Side = tuple[list[str], Floats]  # names, and positions [N, d]
 
 def by_position(query: Floats, gallery: Floats, radius: float | None, count: int | None) -> Rows:
     """Within a radius and among the nearest; no slack, as published evaluations compare floats."""
-    if radius is None and count is None:
-        raise ConfigError("neither radius nor nearest is given", expected="one of them, or both")
+    given, what = (radius, count) != (None, None), "neither radius nor nearest is given"
+    check_config(given, what, "one of them, or both")
     inside = None if radius is None else rules.near_on_the_plane(query, gallery, radius, slack=0)
     first = None if count is None else rules.nearest(query, gallery, count)
     if inside is None or first is None:
@@ -55,10 +55,10 @@ def read_utm(
 ) -> Relation:
     """The common folder format: `@UTM_east@UTM_north@zone@letter@lat@lon@…@.jpg`, metres.
 
-    A folder of gallery images and one of queries, searched to any depth and sorted by path, or
-    listed in `<folder>_images_paths.txt` beside it. Zones are not compared, as in the published
-    evaluations. mock: the numbers are no UTM coordinates (frame numbers in disguise) and have no
-    limits. Positives: within `radius` metres, the `nearest` so many, or both.
+    Folders are searched to any depth and sorted by path, or listed in `<folder>_images_paths.txt`.
+    Zones are not compared, as in the published evaluations. mock: the numbers are no UTM
+    coordinates (frame numbers in disguise) and have no limits. Positives: within `radius` metres,
+    the `nearest` so many, or both.
     """
     query, gallery = (_utm_side(root, folder, mock) for folder in (queries, database))
     return relate(query, gallery, radius, nearest)
@@ -172,8 +172,8 @@ def read_baidu(
     Its lines 5 to 7 are the rows of a 3 x 3 rotation, its last line but one is `x y z` in metres.
     Positives by distance; where max_angle is given, also rotated by no more than so many degrees.
     """
-    if max_angle is not None and not 0 < max_angle <= 180:
-        raise ConfigError(f"max_angle is {max_angle}", expected="degrees, above 0 and up to 180")
+    fine, expected = max_angle is None or 0 < max_angle <= 180, "degrees, above 0 and up to 180"
+    check_config(fine, f"max_angle is {max_angle}", expected)
     sides = []
     for folder, poses in ((queries, query_poses), (database, database_poses)):
         names = folders.natural_names(root, folder)
@@ -184,9 +184,8 @@ def read_baidu(
     (asked, query_turns, query), (names, turns, gallery) = sides
     found = by_position(query, gallery, radius, nearest)
     if max_angle is not None:
-        found = [
-            rows[angles(turns[rows], query_turns[q]) <= max_angle] for q, rows in enumerate(found)
-        ]
+        both = zip(found, query_turns, strict=True)
+        found = [rows[angles(turns[rows], turn) <= max_angle] for rows, turn in both]
     return Relation(asked, names, {"easy": found})
 
 
@@ -237,8 +236,8 @@ def read_pose_rows(
     places = (("query", queries, query_rows), ("gallery", database, database_rows))
     sides = []
     for side, folder, bounds in places:
-        if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
-            raise ConfigError(f"rows of {side} are {list(bounds)}", expected="[first, stop]")
+        fine = len(bounds) == 2 and 0 <= bounds[0] < bounds[1]
+        check_config(fine, f"rows of {side} are {list(bounds)}", "[first, stop]")
         first, stop = bounds
         what = f"{len(table)} poses, and the {side} side ends at row {stop}"
         expected = f"at least {stop} rows: of another release?"

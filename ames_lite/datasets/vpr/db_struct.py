@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.datasets import rules
-from ames_lite.datasets.names import check_once, check_present, line_of
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.vpr.by_position import Side, relate
 from ames_lite.errors import existing_file, explained, require
+from ames_lite.io.names import check_once, check_present, line_of
 
 ANYLOC = ("dbImage", "locDb", "qImage", "locQ", "numDb", "numQ", "posDistThr")
 NETVLAD = ("dbImageFns", "utmDb", "qImageFns", "utmQ", "numImages", "numQueries", "posDistThr")

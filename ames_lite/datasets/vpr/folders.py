@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.datasets.image_lists import read_image_list
-from ames_lite.datasets.names import check_present, line_of
 from ames_lite.datasets.rules import Floats, Rows
 from ames_lite.errors import BadInput, MissingFile, existing_file, explained, require
 from ames_lite.io.images import is_image_name, list_folder, no_images
+from ames_lite.io.names import check_present, line_of
 from ames_lite.io.walking import is_hidden
 
 logger = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ import numpy as np
 from ames_lite.datasets.ground_truth import official_names, read_ground_truth
 from ames_lite.datasets.image_lists import ImageList, read_image_list
 from ames_lite.datasets.layout import PUBLISHED_LISTS
-from ames_lite.datasets.names import check_present, line_of
 from ames_lite.datasets.relation import SIDES, Relation
 from ames_lite.datasets.rules import same_label
 from ames_lite.datasets.vpr.folders import listed_images
 from ames_lite.errors import BadInput, require
+from ames_lite.io.names import check_present, line_of
 from ames_lite.records import GroundTruth
 
 IMAGES = "jpg"  # the folder of all images of ROxford, RParis and the distractors
@@ -49,16 +49,15 @@ def read_official(root: Path, *, ground_truth: str) -> Relation:
 
 def read_revisitop(root: Path, *, ground_truth: str) -> Relation:
     """The lists of a ground truth that names all images (`qimlist`, `imlist`), without extension.
-
-    Gallery row n is row n of `imlist`, as in published descriptors and neighbour lists. Published
-    lists that are there already are kept.
+    Gallery row n is row n of `imlist`. Published lists that are there already are kept.
     """
     path = root / ground_truth
     brought = official_names(path)
-    has_lists = all(_list_path(root, side).is_file() for side in SIDES)
+    paths = [_list_path(root, side) for side in SIDES]
+    has_lists = all(map(Path.is_file, paths))
     if has_lists:
-        names = [read_image_list(_list_path(root, side)).names for side in SIDES]
-        where = [line_of(_list_path(root, side)) for side in SIDES]
+        names = [read_image_list(listed).names for listed in paths]
+        where = [*map(line_of, paths)]
     else:
         names = [tuple(f"{IMAGES}/{name}.jpg" for name in side) for side in brought]
         where = [line_of(path, f"{key}, name") for key in ("qimlist", "imlist")]
@@ -81,7 +80,7 @@ def _as_published(truth: GroundTruth, has_lists: bool) -> Relation:
 
 
 def _list_path(root: Path, side: str) -> Path:
-    return root / PUBLISHED_LISTS[side][0]
+    return root / PUBLISHED_LISTS[side]
 
 
 def _read_list(root: Path, side: str) -> ImageList:

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ames_lite.datasets.names import check_present, line_of
 from ames_lite.errors import BadInput
 from ames_lite.extraction.backbones.detector import save_detector
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.detector_training import data as sets
 from ames_lite.extraction.detector_training import model
+from ames_lite.io.names import check_present, line_of
 from ames_lite.io.provenance import check_provenance
 from ames_lite.training.recipe import DetectorRecipe, Recipe, learning_rate
 from ames_lite.training.run import Entry, TrainingRun

@@ -2,7 +2,7 @@
 
     candidates = read_candidates("run.trec")  # or form="trec"
     near = candidates.neighbors(query_names, gallery_names)
-    write_candidates("pairs.txt", "kapture", candidates)
+    write_candidates("texts.txt", "kapture", candidates)
 
 `FORMS` names them all; docs/candidates.md shows a line of each.
 """
@@ -21,9 +21,9 @@ import numpy as np
 from ames_lite.errors import BadInput, MissingFile, chosen, require
 from ames_lite.io.writing import replacing
 from ames_lite.records import LEAST_SORTED, SIM_KINDS
-from ames_lite.stores.candidates import arrays, json_forms, pairs, trec
-from ames_lite.stores.candidates.entries import ODD_NAMES, Entry, Floats, Lines, Ranked
+from ames_lite.stores.candidates import arrays, texts, trec
 from ames_lite.stores.candidates.record import PAD, Candidates
+from ames_lite.stores.candidates.texts import ODD_NAMES, Entry, Floats, Lines, Ranked
 
 __all__ = ["FORMS", "Candidates", "in_form", "read_candidates", "write_candidates"]
 Names = Sequence[str]
@@ -44,22 +44,22 @@ class Form(NamedTuple):
     rows: bool = False
 
 
-_table, _csv = partial(partial, json_forms.write_json), partial(pairs.write_csv, ranked=True)
-_hloc, _kapture = partial(pairs.write_pairs, scores=False), partial(pairs.write_pairs, between=", ")
-_json, _comma = json_forms.read_json, partial(pairs.read_pairs, separator=",")
+_table, _csv = partial(partial, texts.write_json), partial(texts.write_csv, ranked=True)
+_hloc, _kapture = partial(texts.write_pairs, scores=False), partial(texts.write_pairs, between=", ")
+_json, _comma = texts.read_json, partial(texts.read_pairs, separator=",")
 BLANK, COMMA = r"\s", r"[,\r\n]|^[\s#]|\s$"
 FORMS = {
     "trec": Form("run{}.trec", trec.read_trec, trec.write_trec, sorts=True),
     "json": Form("retrieval_results{}.json", _json, _table(form="json"), scored=False),
     "json_scores": Form("retrieval_results{}_scores.json", _json, _table(form="json_scores")),
-    "csv": Form("ranking{}.csv", pairs.read_csv, _csv),
-    "pairs": Form("pairs{}.csv", pairs.read_csv, pairs.write_csv),
+    "csv": Form("ranking{}.csv", texts.read_csv, _csv),
+    "pairs": Form("pairs{}.csv", texts.read_csv, texts.write_csv),
     "run": Form("run{}.json", _json, _table(form="run"), sorts=True),
-    "jsonl": Form("candidates{}.jsonl", json_forms.read_lines, json_forms.write_lines),
-    "hloc": Form("pairs{}.txt", pairs.read_pairs, _hloc, BLANK, scored=False),
-    "hloc_scores": Form("predictions{}.txt", pairs.read_pairs, pairs.write_pairs, BLANK),
+    "jsonl": Form("candidates{}.jsonl", texts.read_lines, texts.write_lines),
+    "hloc": Form("pairs{}.txt", texts.read_pairs, _hloc, BLANK, scored=False),
+    "hloc_scores": Form("predictions{}.txt", texts.read_pairs, texts.write_pairs, BLANK),
     "kapture": Form("pairsfile{}.txt", _comma, _kapture, COMMA),
-    "vpr_preds": Form("", pairs.read_predictions),
+    "vpr_preds": Form("", texts.read_predictions),
     "vpr_descriptors": Form("", arrays.read_descriptors, rows=True),
     "faiss": Form("neighbors{}.npz", arrays.read_faiss, arrays.write_faiss, rows=True),
     "npy": Form("predictions{}.npy", arrays.read_npy, arrays.write_npy, scored=False, rows=True),
@@ -84,10 +84,8 @@ def read_candidates(
 ) -> Candidates:
     """Read lists of candidates; form: of FORMS, None: guessed from suffix and content.
 
-    kind: `similarity`, `distance` (cosine, d: 1 - d is the similarity) or `squared_l2` (of unit
-    vectors, as faiss gives it: 1 - d / 2); None: similarities, refused where all that they do is
-    rise. sims: an .npy [Q, K] of them beside one of ids. Raises MissingFile, BadInput with the line
-    or the place.
+    kind: of SIM_KINDS; None: similarities, refused where all that they do is rise. sims: an .npy
+    [Q, K] of them beside one of ids. Raises MissingFile, BadInput with the line or the place.
     """
     path = Path(path)
     require(path.exists(), "the candidates are missing", where=path.absolute(), kind=MissingFile)
@@ -111,21 +109,18 @@ def guess_form(path: Path) -> str:
     if path.suffix in SUFFIXES:
         return SUFFIXES[path.suffix]
     if path.suffix == ".json":
-        first = next((rows for rows in json_forms.read_table(path).values() if rows), [""])
+        first = next((rows for rows in texts.read_table(path).values() if rows), [""])
         names = isinstance(first, list) and isinstance(first[0], str)
         return "run" if isinstance(first, dict) else "json" if names else "json_scores"
     first = next((line.strip() for line in Lines(path) if line.strip()), "")
-    blanks, commas = len(first.split()), len(first.split(","))
     guesses = {
         "csv" if "rank" in first else "pairs": path.suffix == ".csv",
-        "kapture": first.startswith("# kapture") or commas == 3,
-        "vpr_preds": first in pairs.TITLES,
+        "kapture": first.startswith("# kapture") or len(first.split(",")) == 3,
+        "vpr_preds": first in texts.TITLES,
         "jsonl": first.startswith("{"),
-        "trec": blanks == 6,
-        "hloc_scores": blanks == 3,
-        "hloc": blanks == 2,
     }
-    found = next((form for form, fits in guesses.items() if fits), None)
+    by_blanks = {6: "trec", 3: "hloc_scores", 2: "hloc"}.get(len(first.split()))
+    found = next((form for form, fits in guesses.items() if fits), by_blanks)
     what, expected = f"the form of '{first:.80}' is unknown", f"form= one of {', '.join(FORMS)}"
     require(found, what, where=path, expected=expected)
     return str(found)
@@ -168,13 +163,11 @@ def _settled(read: Candidates, kind: str | None) -> Candidates:
 
 def in_form(candidates: Candidates, form: str, queries: Names, gallery: Names) -> Candidates:
     """By names or by rows of these lists, as the form has it. Raises BadInput where it cannot."""
-    if FORMS[form].rows == (candidates.queries is None):
-        turned = candidates
-    else:
+    if FORMS[form].rows != (candidates.queries is None):
         turn = candidates.numbered if FORMS[form].rows else candidates.named
-        turned = turn(queries, gallery)
-    _check_names(form, turned)
-    return turned
+        candidates = turn(queries, gallery)
+    _check_names(form, candidates)
+    return candidates
 
 
 def _check_names(form: str, candidates: Candidates) -> None:
@@ -193,10 +186,8 @@ def write_candidates(
     tag: str = "ames_lite",
     columns: Mapping[str, Sequence[Floats]] = MappingProxyType({}),
 ) -> Path:
-    """Write lists in a form of names or of rows, as they have (`in_form`); returns the path.
-
-    tag: of TREC; columns: more numbers of `pairs`, of the first images of each query. An existing
-    file is replaced. Raises BadInput.
+    """Write or replace lists in a form of names or of rows, as they have (`in_form`); returns the
+    path. tag: of TREC; columns: more numbers of `pairs`, of the first images of each query.
     """
     one, by_name = chosen(form, FORMS, "form of candidates", BadInput), candidates.queries
     fits, expected = one.write and one.rows == (by_name is None), f"one of {', '.join(WRITTEN)}"
@@ -210,12 +201,11 @@ def write_candidates(
         Ranked(query, list(candidates.found[q]), {name: rows[q] for name, rows in numbers.items()})
         for q, query in enumerate(by_name or ())
     )
-    how: dict[str, Any] = {"encoding": "utf-8", "errors": ODD_NAMES, "newline": ""}
     with replacing(path, overwrite=True) as part:
         if one.rows:
             write(part, _padded(candidates.found, PAD), _padded(sims, arrays.NO_SIM))
         else:
-            with part.open("w", **how) as file:
+            with part.open("w", encoding="utf-8", errors=ODD_NAMES, newline="") as file:
                 write(file, lists, tag)
     return Path(path)
 

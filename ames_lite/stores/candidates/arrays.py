@@ -6,25 +6,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import existing_file, explained, require
-from ames_lite.io.arrays import read_array, read_npz
+from ames_lite.errors import explained, require
+from ames_lite.io.arrays import read_npz
 from ames_lite.records import Neighbors
 from ames_lite.retrieval.knn import exact_knn
 from ames_lite.stores.candidates.record import PAD
 from ames_lite.stores.published.neighbors import open_planes, write_published_neighbors
+from ames_lite.stores.published.safe_pickle import read_npy
 
 Array = npt.NDArray[Any]
 Both = tuple[Array, Array | None]  # ids and sims [Q, K]
 NEAREST = 100  # candidates of global descriptors
 NO_SIM = np.finfo(np.float32).min  # of faiss, with the id -1
 DESCRIPTORS = ("queries_descriptors.npy", "database_descriptors.npy")
-
-
-def read_npy(path: Path) -> Array:
-    path = existing_file(path, "missing: an array")
-    with explained("no array ({})", (ValueError, OSError, EOFError), where=path):
-        with path.open("rb") as file:
-            return read_array(file, path.stat().st_size)
 
 
 def read_faiss(path: Path) -> Both:

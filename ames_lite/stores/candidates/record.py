@@ -1,7 +1,5 @@
 """Candidates of queries as other programs list them: by names or by rows, lists of any lengths."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,9 +21,9 @@ PAD = -1  # faiss's id where it found no more
 class Candidates:
     """The candidates of Q queries, best first; a query may have none. Raises BadInput.
 
-    queries [Q]: unique names; None: all are rows of two lists that the user knows, the queries 0 to
-    Q - 1. found [Q]: names or rows, each once a query; sims [Q]: finite, higher is better, None
-    where they are not known. source, form, lines [Q]: the file, its form, and where each stands.
+    queries [Q]: unique names; None: all are rows, the queries 0 to Q - 1. found [Q]: names or rows,
+    each once a query; sims [Q]: finite, higher is better, None where they are not known. source,
+    form, lines [Q]: the file, its form, and where each stands.
     """
 
     queries: tuple[str, ...] | None
@@ -63,21 +61,16 @@ class Candidates:
         sims: npt.NDArray[Any] | None = None,
         source: str = "the arrays",
         form: str = "",
-    ) -> Candidates:
-        """Of rows [Q, K] of a gallery and their sims [Q, K], as faiss returns both: -1 ends a list.
-
-        Integers and floats of any byte order and layout. Raises BadInput.
-        """
+    ) -> "Candidates":
+        """Of rows [Q, K] of a gallery and their sims, as faiss returns both: -1 ends a list."""
         given = ids if sims is None else sims
         fits = ids.ndim == 2 and given.shape == ids.shape
         fits = fits and ids.dtype.kind in "iu" and given.dtype.kind in "fiu"
         what = f"ids {list(ids.shape)} of {ids.dtype}, sims {list(given.shape)} of {given.dtype}"
         require(fits, what, where=source, expected="integers [Q, K], and numbers [Q, K]")
         lengths = (ids != PAD).sum(axis=1)
-        found, cut = (
-            tuple(row[:n] for row, n in zip(part, lengths, strict=True)) for part in (ids, given)
-        )
-        found = tuple(row.astype(np.int64) for row in found)
+        found = tuple(row[:n].astype(np.int64) for row, n in zip(ids, lengths, strict=True))
+        cut = tuple(row[:n] for row, n in zip(given, lengths, strict=True))
         for q, row in enumerate(found):
             what = f"query row {q} has the id {row.min(initial=0)} before others"
             require((row >= 0).all(), what, where=source, expected="rows, and -1 at the end alone")
@@ -99,7 +92,7 @@ class Candidates:
         query = f"query row {q}" if self.queries is None else f"query '{self.queries[q]}'"
         return f"{self.source}, " + (f"line {line}" if line else f"{query}, place {k + 1}")
 
-    def reordered(self, orders: Sequence[Any], sims: Sequence[Floats]) -> Candidates:
+    def reordered(self, orders: Sequence[Any], sims: Sequence[Floats]) -> "Candidates":
         """Each list by places in it, with new sims in the new order."""
 
         def taken(part: Sequence[Any]) -> tuple[list[Any], ...]:
@@ -108,18 +101,18 @@ class Candidates:
         lines = None if self.lines is None else taken(self.lines)
         return replace(self, found=taken(self.found), sims=tuple(sims), lines=lines)
 
-    def first(self, num: int | None) -> Candidates:
+    def first(self, num: int | None) -> "Candidates":
         """The first so many of every list; None: all."""
         sims = self.sims and tuple(row[:num] for row in self.sims)
         return replace(self, found=tuple(row[:num] for row in self.found), sims=sims)
 
-    def named(self, query_names: Names, gallery_names: Names) -> Candidates:
+    def named(self, query_names: Names, gallery_names: Names) -> "Candidates":
         """With names in place of rows."""
         _, found = self.rows(query_names, gallery_names)
         names = tuple([gallery_names[row] for row in rows] for rows in found)
         return replace(self, queries=tuple(query_names[: len(self)]), found=names)
 
-    def numbered(self, query_names: Names, gallery_names: Names) -> Candidates:
+    def numbered(self, query_names: Names, gallery_names: Names) -> "Candidates":
         """With rows in place of names, a list for every query; BadInput as of `rows`."""
         at, found = self.rows(query_names, gallery_names)
         empty: list[Any] = [np.zeros(0, np.int64)] * len(query_names)
@@ -130,10 +123,8 @@ class Candidates:
         return replace(self, queries=None, found=tuple(ids), sims=given, lines=None)
 
     def rows(self, query_names: Names, gallery_names: Names) -> tuple[Ids, tuple[Ids, ...]]:
-        """The row of each query [Q] in a list of names, and those of its candidates.
-
-        Names match as in `pair_names`, so short forms and absolute paths do. Raises BadInput for
-        what is in no list, with its place.
+        """The row of each query [Q] in a list of names, and those of its candidates, matched as in
+        `pair_names`. Raises BadInput for what is in no list, with its place.
         """
         places = dict[Any, tuple[int, int]]()
         for q, names in enumerate(self.found):

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from ames_lite.errors import ConfigError
-from ames_lite.stores.candidates.entries import ODD_NAMES, Entry, Floats, Lines, Ranked
+from ames_lite.stores.candidates.texts import ODD_NAMES, Entry, Floats, Lines, Ranked
 
 LEAST_STEP = np.float32(2.0**-24)  # half a unit in the last place of 1
 BLOCK = 256  # lists whose scores are lowered together

@@ -1,12 +1,10 @@
-"""Published neighbour lists, `nn_*.pkl`: read without trust, and written so that their code reads
-them.
+"""Published neighbour lists, `nn_*.pkl`, read without trust and written as their code reads them.
 
 A pickled tensor or array [2, Q, K] or [3, Q, K]: sims; ids, rows of the gallery list as floats
-(float32 is exact below 2^24 only); and, where it is there, rows in a shortlist. The file names no
-list, so that only numbers of rows can be checked; an image is left out of its own list by its name.
-The numbers of a large tensor stay in the file, which is mapped: where they lie is seen by what
-torch.save begins with, and the rest goes through the allow-list. Other forms (a NumPy array,
-protocol 2) are read into memory.
+(float32 is exact below 2^24 only); and perhaps rows in a shortlist. The file names no list; an
+image is left out of its own list by its name. The numbers of a large tensor stay in the file, which
+is mapped: where they lie is seen by what torch.save begins with, and the rest goes through the
+allow-list. Other forms (a NumPy array, protocol 2) are read into memory.
 """
 
 import io
@@ -14,7 +12,6 @@ import math
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -34,9 +31,7 @@ HEADER_BYTES = 1 << 12  # of a pickled tensor before, between and behind its num
 STORAGE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save begins with
 PROTOCOL = 1001  # and what follows
 DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Int": "<i4", "Long": "<i8"}
-STORAGES: safe_pickle.GlobalTable = MappingProxyType(
-    {("torch", f"{name}Storage"): dtype for name, dtype in DTYPES.items()}
-)
+STORAGES: safe_pickle.GlobalTable = {("torch", f"{n}Storage"): kind for n, kind in DTYPES.items()}
 EXACT = {"float32": 1 << 24, "float64": 1 << 53}  # gallery rows that the dtype tells apart
 
 
@@ -79,14 +74,11 @@ def _rebuild(storage: object, offset: int, shape: Any, stride: Any, *_: object) 
     return _Tensor(storage, offset, tuple(shape), tuple(stride))
 
 
-TENSOR: safe_pickle.GlobalTable = MappingProxyType(
-    {
-        ("torch._utils", "_rebuild_tensor_v2"): safe_pickle.Allowed(_rebuild),
-        ("torch.storage", "_load_from_bytes"): safe_pickle.Allowed(lambda content: content),
-        # of backward hooks, and empty
-        ("collections", "OrderedDict"): safe_pickle.Allowed(lambda: ()),
-    }
-)
+TENSOR: safe_pickle.GlobalTable = {
+    ("torch._utils", "_rebuild_tensor_v2"): safe_pickle.Allowed(_rebuild),
+    ("torch.storage", "_load_from_bytes"): safe_pickle.Allowed(lambda content: content),
+    ("collections", "OrderedDict"): safe_pickle.Allowed(lambda: ()),  # of backward hooks, empty
+}
 
 
 def is_pickle(path: str | Path) -> bool:
@@ -98,9 +90,9 @@ def open_planes(path: Path) -> Planes:
     planes = _mapped(path) if path.is_file() else None
     if planes is None:
         content = read_tensors(path)
-        if not isinstance(content, np.ndarray):
-            raise BadInput(f"the file holds {type(content).__name__}", where=path, expected=FORM)
-        planes = Planes(np.asarray(content))
+        fine, what = isinstance(content, np.ndarray), f"the file holds {type(content).__name__}"
+        require(fine, what, where=path, expected=FORM)
+        planes = Planes(content)
     shape = planes.values.shape
     fits = len(shape) == 3 and shape[0] in (2, 3)
     require(fits, f"the file holds {list(shape)}", where=path, expected=FORM)
@@ -169,8 +161,7 @@ def open_published_rows(path: str | Path, query_names: Names, gallery_names: Nam
 
 
 def read_shortlist(path: str | Path, query_names: Names, gallery_names: Names) -> Ids | None:
-    """The third plane: for each image of the gallery list its row in a store that has some of them.
-
+    """The third plane: for each image of the gallery list its row in a store that has some of them,
     int64 [N], -1 where it is in no list; None for a native file, or one of two planes. BadInput.
     """
     path, num = Path(path), len(gallery_names)

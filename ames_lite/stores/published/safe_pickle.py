@@ -1,9 +1,8 @@
-"""Pickles, read without trust: the one owner of unpickling.
+"""Pickles, read without trust: the one owner of unpickling, that of `.npy` files of objects too.
 
 A pickle is a program that may import and call anything. Here it may call only what a table lists,
 by default nothing, which is enough for the official ground truth. Allowed names lead to stand-ins
-of this file, so that a forged state is checked before NumPy sees it. `.npy` files that hold objects
-are read through it too.
+of this file, so that a forged state is checked before NumPy sees it.
 """
 
 import math
@@ -160,10 +159,8 @@ class _AllowListUnpickler(pickle.Unpickler):
 
 
 def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
-    """What a pickle holds: dicts, lists, strings, numbers, and what `allowed` lets it make.
-
-    allowed: a table such as NUMPY_ARRAYS, (module, name) to what stands in for it. Raises
-    MissingFile; BadInput at any other global, and where the stream is damaged or forged.
+    """What a pickle holds: plain data, and what `allowed`, as NUMPY_ARRAYS, lets it make. Raises
+    MissingFile; BadInput at any other global, and for a damaged or forged stream.
     """
     with bytes_of(existing_file(path, "a pickle is missing")) as file:
         return read_pickled(file, Path(path), allowed)

@@ -1,16 +1,15 @@
 """Published stores of local descriptors, read as they are: a `DescriptorStore` like any other.
 
-In: an HDF5 file with the data set `features`, plain or virtual over chunk files, in one of three
-forms, of N images with K descriptors of width D each:
+An HDF5 file with the data set `features`, plain or virtual over chunk files, in one of three forms,
+of N images with K descriptors of width D each:
   flat     float16/float32 [N, K, 5+D]: five columns of metadata, then the descriptor
   records  with the fields `metadata` [5] and `descriptor` [D] (uint8 [D/8]: packed bits), an array
            of K in each of N records, or one record for each of [N, K]
   bits     uint8 [N, K, D/8], packed big-endian, without metadata: all are real
-Metadata are called x, y, scale, mask, weight. What is called x is the row
-(y), and the second column is x; both in [0, 1] of the image; mask is 1 on padding. Some files have
-pixels there, or shares of a query's crop: where a position leaves [0, 1], those of the image are
-unknown (NaN), which heads do not mind. The files carry no names: row i is image i of the list,
-which must have as many; nor do they say what made them.
+Metadata are called x, y, scale, mask, weight. What is called x is the row (y), the second column is
+x, both in [0, 1] of the image; mask is 1 on padding. Some files have pixels there, or shares of a
+query's crop: where a position leaves [0, 1], those of the image are unknown (NaN). The files carry
+no names: row i is image i of the list, which must have as many; nor do they say what made them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,6 +34,8 @@ COLUMNS = 5
 Y, X, SCALE, MASK, WEIGHT = range(COLUMNS)  # as they are, not as they are called
 KINDS = ("float16", "float32", "uint8")
 LOOKED_AT = 100  # first rows whose positions speak for the file: all queries of ROxford
+FORMS = "a native store, or 'features' as [N, K, 5+D] float16 or float32, as records with metadata "
+FORMS += "[K, 5] and descriptor [K, D], or as [N, K, D/8] uint8"
 
 
 class Block(NamedTuple):
@@ -55,9 +56,7 @@ class Block(NamedTuple):
         """[n], True where nothing was ever written: all zeros, though real by its mask."""
         if self.metadata is None:
             return ~np.asarray(self.descriptors.any(axis=(1, 2)))
-        parts = (self.descriptors, self.metadata)
-        first = [np.asarray(part[:, 0].any(axis=1)) for part in parts]
-        return ~(first[0] | first[1])
+        return ~np.asarray(self.descriptors[:, 0].any(axis=1) | self.metadata[:, 0].any(axis=1))
 
     @property
     def placed(self) -> npt.NDArray[np.bool_]:
@@ -86,10 +85,8 @@ def open_store(
     remedy: str = REMEDY,
     shortlist: npt.NDArray[np.int64] | None = None,
 ) -> DescriptorStore:
-    """The store at `path`, native or published. names, sizes, shortlist: see `PublishedStore`.
-
-    A native store brings its own names; whether they are those of the list is for the caller. names
-    None: the rows of a published one are called by their numbers.
+    """The store at `path`, native or published. names (None: row numbers), sizes, shortlist: see
+    `PublishedStore`; a native store brings its own names, for the caller to compare.
     """
     if is_published(path, remedy):
         if names is None:
@@ -157,11 +154,7 @@ class PublishedStore(DescriptorStore):
         self.dim = width * 8 if self.packed else width
 
     def _fit(self, fits: object, what: str) -> None:
-        expected = (
-            "a native store, or 'features' as [N, K, 5+D] float16 or float32, as records "
-            "with metadata [K, 5] and descriptor [K, D], or as [N, K, D/8] uint8"
-        )
-        require(fits, what, where=self.path, expected=expected, remedy=self.remedy)
+        require(fits, what, where=self.path, expected=FORMS, remedy=self.remedy)
 
     def _check_list(self) -> None:
         """A store of all images needs no shortlist, which then must not reorder them."""
@@ -189,10 +182,8 @@ class PublishedStore(DescriptorStore):
 
     @cached_property
     def has_descriptors(self) -> npt.NDArray[np.bool_]:
-        """[N], False where all places of a row are padding.
-
-        Reads the first place of every row and the whole of those where it is padding; of records
-        with K places each, all. Raises BadInput for a row that was never written.
+        """[N], False where all places of a row are padding. Reads the first place of every row, the
+        whole where it is padding, of records all. BadInput for a row that was never written.
         """
         found = np.ones(self.num_rows, np.bool_)
         if self.form != "bits":
@@ -275,9 +266,8 @@ class PublishedStore(DescriptorStore):
         return [descriptors, xy, metadata[:, SCALE].astype(np.uint8), metadata[:, WEIGHT]]
 
     def check_positions(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> None:
-        """Raise BadInput where positions of these rows, or of the first of the file, are unknown.
-
-        A file with some positions outside the image has the others by the same wrong rule.
+        """Raise BadInput where positions of these rows, or of the first of the file, are unknown: a
+        file with some positions outside the image has the others by the same wrong rule.
         """
         wanted = self._file_rows(np.asarray(rows)).tolist()
         for row in sorted({*wanted, *range(self.num_rows)[:LOOKED_AT]}):

@@ -35,8 +35,9 @@ def read(path: Path) -> dict[str, npt.NDArray[Any]]:
         rows = [_floats(feature[DATUM]) for feature in features]
         if len({len(row) for row in rows}) > 1:
             raise ValueError("descriptors of several widths")
-        numbers = [[_float(one, key) for key in (X, Y, STRENGTH)] for one in features]
-        values = np.array(numbers, np.float32).reshape(-1, 3)
+        numbers = [[one.get(key, bytes(4)) for key in (X, Y, STRENGTH)] for one in features]
+        floats = [np.frombuffer(one, "<f4")[0] for of_one in numbers for one in of_one]
+        values = np.array(floats, np.float32).reshape(-1, 3)
         descriptors = np.array(rows, np.float32).reshape(len(rows), -1 if rows else 0)
         return {"keypoints": values[:, :2], "scores": values[:, 2], "descriptors": descriptors}
 
@@ -73,7 +74,3 @@ def _floats(datum: memoryview) -> npt.NDArray[np.float32]:
     lists = [value for number, value in fields(datum) if number == FLOATS]
     values = [bytes(value) for one in lists for number, value in fields(one) if number == 1]
     return np.frombuffer(b"".join(values), "<f4")
-
-
-def _float(feature: dict[int, memoryview], number: int) -> float:
-    return float(np.frombuffer(feature[number], "<f4")[0]) if number in feature else 0.0

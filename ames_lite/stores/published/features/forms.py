@@ -10,8 +10,6 @@ delg          a folder of .delg_local or .delg_global (`delg`)
 npy           [N, D], a global descriptor an image in the order of the list (VPR-methods-evaluation)
 """
 
-from __future__ import annotations
-
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -28,15 +26,7 @@ from ames_lite.io.digest import file_identity, names_digest
 from ames_lite.io.weights_file import load_weights
 from ames_lite.stores import hdf5
 from ames_lite.stores.published.features import delg
-from ames_lite.stores.published.features.found import (
-    SCORES,
-    VECTOR,
-    WANTED,
-    Found,
-    Loaded,
-    Source,
-    of_members,
-)
+from ames_lite.stores.published.features.found import SCORES, VECTOR, WANTED, Found, Loaded, Source
 from ames_lite.stores.published.neighbors import read_tensors
 
 PICKLES, TENSORS = (".pkl", ".p", ".pickle"), (".pt", ".pth")
@@ -96,14 +86,12 @@ def _hloc(path: Path, vectors: bool) -> Source:
         keys = sorted(file.groups(VECTOR if vectors else "keypoints"))
 
     def opened(key: str) -> Found:
-        return of_members(file.members(key, WANTED), vectors)
+        return Found.of(file.members(key, WANTED), vectors)
 
     return Source("hloc", digest, keys, opened, close=file.close)
 
 
-def _files(
-    form: str, path: Path, read: Callable[[Path], Mapping[str, Any]], vectors: bool
-) -> Source:
+def _files(form: str, path: Path, read: Callable[[Path], Any], vectors: bool) -> Source:
     """A file an image; its key is the path below the folder, without the suffix."""
     wanted = {suffix for suffix, one in SUFFIXES.items() if one == form}
     if form == "delg":
@@ -116,15 +104,14 @@ def _files(
     require(len(paths) == len(files), what, where=path, expected="one file an image")
 
     def opened(key: str) -> Found:
-        return of_members(read(files[key]), vectors)
+        return Found.of(read(files[key]), vectors)
 
     return Source(form, _digest(paths), list(files), opened, columns=form == "superpoint")
 
 
 def _patches(path: Path, resized: tuple[int, int]) -> Source:
     """Patches of all sizes of an image, one size behind the other; scale: the index of the size.
-
-    Files have no positions: they are the middles of the patches, which step by one cell.
+    Positions are the middles of the patches, which step by one cell.
     """
     files: dict[str, dict[int, Path]] = {}
     for file in sorted(path.glob("*.npy")):
@@ -185,7 +172,7 @@ def _pickles(path: Path, vectors: bool) -> Source:
     require(fits, what, where=path, expected=expected)
 
     def opened(key: str) -> Found:
-        return of_members(_plain(content[key]), vectors)
+        return Found.of(_plain(content[key]), vectors)
 
     return Source("superpoint", file_identity(path), sorted(content), opened)
 
@@ -216,8 +203,7 @@ def _plain(content: Any) -> dict[str, Any]:
 def _npz(path: Path) -> dict[str, Any]:
     what, expected = "not a whole .npz file ({})", "arrays of numbers"
     with explained(what, Exception, where=path, expected=expected):  # of damage nearly anything
-        found = read_npz(path)
-    return {name: found[name] for name in WANTED if name in found}
+        return {name: values for name, values in read_npz(path).items() if name in WANTED}
 
 
 def _digest(files: list[Path]) -> str:

@@ -3,8 +3,6 @@
 Arrays are read when `load` is called; their number and width are known before.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,14 +20,15 @@ WANTED = ("keypoints", "descriptors", *SCORES, *SIZES, VECTOR)
 PIXELS = {"centre": 0.5, "corner": 0.0}  # of the upper left pixel's corner to (0, 0)
 MANY = 8  # keypoints, of which some lie beyond the first pixel
 SLACK = 0.5  # pixels that a keypoint may lie outside of the image
+Array = npt.NDArray[Any]
 
 
 class Loaded(NamedTuple):
     """Descriptors as stored, or a vector [D]; keypoints [K, 2 or more] x, y; scores [K]."""
 
-    descriptors: npt.NDArray[Any]
-    keypoints: npt.NDArray[Any] | None = None
-    scores: npt.NDArray[Any] | None = None
+    descriptors: Array
+    keypoints: Array | None = None
+    scores: Array | None = None
     scale: npt.NDArray[np.uint8] | None = None
 
 
@@ -42,6 +41,38 @@ class Found:
     count: int
     size: tuple[int, int] | None
     load: Callable[[], Loaded]
+
+    @classmethod
+    def of(cls, members: Mapping[str, Any], vectors: bool) -> "Found":
+        """From arrays by their usual names. BadInput where one is absent or has other axes."""
+        for name in (VECTOR,) if vectors else ("keypoints", "descriptors"):
+            there = f"there are {', '.join(members) or 'no arrays'}"
+            require(name in members, there, expected=f"an array '{name}'")
+        for name, values in members.items():
+            what, fits = f"'{name}' is {values.dtype}", values.dtype.kind in "fiu"
+            require(fits, what, expected="an array of numbers")
+        if vectors:
+            vector = members[VECTOR]
+            shape = vector.shape[-1:]
+            fits = shape == (math.prod(vector.shape),)
+            require(fits, f"'{VECTOR}' is {list(vector.shape)}", expected="[D]")
+            return cls(shape, vector.dtype, 1, None, lambda: Loaded(vector[...].reshape(-1)))
+        keypoints, descriptors = members["keypoints"], members["descriptors"]
+        scores = next((members[name] for name in SCORES if name in members), None)
+        size = next((members[name] for name in SIZES if name in members), None)
+        shape = keypoints.shape
+        fits = shape[:1] in ((), (0,)) or (len(shape) == 2 and shape[1] >= 2)
+        require(fits, f"'keypoints' is {list(shape)}", expected="[K, 2], x and y in pixels")
+        sides = (1, 1) if size is None else np.round(size[...]).astype(int).reshape(-1).tolist()
+        fits = len(sides) == 2 and min(sides) > 0
+        require(fits, f"the image size is {sides}", expected="width, height")
+
+        def load() -> Loaded:
+            weights = None if scores is None else scores[...]
+            return Loaded(descriptors[...], keypoints[...], weights)
+
+        known = None if size is None else (sides[1], sides[0])
+        return cls(descriptors.shape, descriptors.dtype, shape[0] if shape else 0, known, load)
 
 
 @dataclass
@@ -62,39 +93,6 @@ class Source:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def of_members(members: Mapping[str, Any], vectors: bool) -> Found:
-    """From arrays by their usual names. Raises BadInput where one is absent or has other axes."""
-    for name in (VECTOR,) if vectors else ("keypoints", "descriptors"):
-        there = f"there are {', '.join(members) or 'no arrays'}"
-        require(name in members, there, expected=f"an array '{name}'")
-    for name, values in members.items():
-        what, fits = f"'{name}' is {values.dtype}", values.dtype.kind in "fiu"
-        require(fits, what, expected="an array of numbers")
-    if vectors:
-        vector = members[VECTOR]
-        shape = vector.shape[-1:]
-        fits = shape == (math.prod(vector.shape),)
-        require(fits, f"'{VECTOR}' is {list(vector.shape)}", expected="[D]")
-        return Found(shape, vector.dtype, 1, None, lambda: Loaded(vector[...].reshape(-1)))
-    keypoints, descriptors = members["keypoints"], members["descriptors"]
-    scores, size = (
-        next((members[name] for name in names if name in members), None)
-        for names in (SCORES, SIZES)
-    )
-    shape = keypoints.shape
-    fits = shape[:1] in ((), (0,)) or (len(shape) == 2 and shape[1] >= 2)
-    require(fits, f"'keypoints' is {list(shape)}", expected="[K, 2], x and y in pixels")
-    sides = (1, 1) if size is None else np.round(size[...]).astype(int).reshape(-1).tolist()
-    fits = len(sides) == 2 and min(sides) > 0
-    require(fits, f"the image size is {sides}", expected="width, height")
-
-    def load() -> Loaded:
-        return Loaded(descriptors[...], keypoints[...], None if scores is None else scores[...])
-
-    known = None if size is None else (sides[1], sides[0])
-    return Found(descriptors.shape, descriptors.dtype, shape[0] if shape else 0, known, load)
 
 
 def layout(found: Found) -> bool | None:
@@ -120,9 +118,8 @@ class Rules:
         """The record of an image of size (height, width). Raises BadInput for what does not fit."""
         if not found.count:  # an empty array has any shape
             none = np.zeros((0, self.width), np.uint8 if self.packed else np.float16)
-            column = np.zeros(0, np.float32)
-            no_scale = column.astype(np.uint8)
-            return LocalDescriptors(none, column.reshape(0, 2), no_scale, column, size)
+            xy, scale = np.zeros((0, 2), np.float32), np.zeros(0, np.uint8)
+            return LocalDescriptors(none, xy, scale, np.zeros(0, np.float32), size)
         loaded, count = found.load(), found.count
         assert loaded.keypoints is not None
         descriptors = loaded.descriptors.T if self.columns else loaded.descriptors
@@ -134,30 +131,26 @@ class Rules:
             order = np.linspace(0, count - 1, len(order)).astype(int)
         xy = self._positions(loaded.keypoints[order, :2], size)
         scale = np.zeros(count, np.uint8) if loaded.scale is None else loaded.scale
-        kept = self._numbers(descriptors[order])
-        weight = scores[order].astype(np.float32)
+        kept, weight = self._numbers(descriptors[order]), scores[order].astype(np.float32)
         return LocalDescriptors(kept, xy, scale[order], weight, size)
 
-    def _numbers(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _numbers(self, values: Array) -> Array:
         if self.packed:
             return values
         require(np.isfinite(values).all(), "descriptors have NaN or infinity", expected="numbers")
         with np.errstate(over="ignore"):
             stored = values.astype(np.float16)
-        expected = "values up to 65504, of float16"
-        require(np.isfinite(stored).all(), "descriptors leave the range", expected=expected)
+        fine, expected = np.isfinite(stored).all(), "values up to 65504, of float16"
+        require(fine, "descriptors leave the range", expected=expected)
         return stored
 
-    def _positions(
-        self, keypoints: npt.NDArray[Any], size: tuple[int, int]
-    ) -> npt.NDArray[np.float32]:
+    def _positions(self, keypoints: Array, size: tuple[int, int]) -> npt.NDArray[np.float32]:
         """x, y in [0, 1] of keypoints [K, 2]; those just outside are moved to the border."""
         finite = np.isfinite(keypoints).all()
         require(finite, "keypoints have NaN or infinity", expected="finite numbers")
         if self.grid:
             return keypoints.astype(np.float32)
-        sides = np.array(size[::-1], np.float64)
-        slack = SLACK
+        sides, slack = np.array(size[::-1], np.float64), SLACK
         if keypoints.dtype == np.float16:  # which rounds, by one pixel from 2048 on
             slack += float(np.spacing(np.abs(keypoints).max())) / 2
         at = keypoints.astype(np.float64) + PIXELS[self.pixels]
@@ -168,15 +161,13 @@ class Rules:
         if outside.any():
             x, y = keypoints[int(outside.argmax())].tolist()
             what = f"{outside.sum()} of {len(at)} keypoints lie outside, one at x {x:g}, y {y:g}"
-            expected = f"pixels of an image {size[1]} wide and {size[0]} high"
-            raise BadInput(what, expected=expected)
+            raise BadInput(what, expected=f"pixels of an image {size[1]} wide and {size[0]} high")
         return np.clip(at / sides, 0, 1).astype(np.float32)
 
 
-def vector_of(found: Found) -> npt.NDArray[Any]:
+def vector_of(found: Found) -> Array:
     """A global descriptor [D]. Raises BadInput where it is not finite, or all zeros."""
-    values = found.load().descriptors
+    values, expected = found.load().descriptors, "finite numbers, not all zero"
     fine = values.any() and np.isfinite(values).all()
-    expected = "finite numbers, not all zero"
     require(fine, "the descriptor is all zeros or not finite", expected=expected)
     return values

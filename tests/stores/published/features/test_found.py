@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.stores.published.features.found import Found, Loaded, Rules, layout, of_members
+from ames_lite.stores.published.features.found import Found, Loaded, Rules, layout
 from tests.stores.published.features.files import Image, image
 
 SIZE = (48, 64)
@@ -136,11 +136,11 @@ def test_other_shapes_are_refused(shape: Any) -> None:
 def test_members_of_another_form_are_named(change: dict[str, Any], said: str) -> None:
     members = {"keypoints": np.zeros((5, 2)), "descriptors": np.zeros((8, 5)), **change}
     with pytest.raises(BadInput, match=said):
-        of_members({name: value for name, value in members.items() if value is not None}, False)
+        Found.of({name: value for name, value in members.items() if value is not None}, False)
 
 
 @pytest.mark.parametrize("empty", [np.zeros((8, 0)), np.zeros((0, 8)), np.zeros(0)])
 def test_an_image_without_keypoints_is_empty(empty: np.ndarray) -> None:
     members = {"keypoints": np.zeros((0, 2)), "descriptors": empty, "scores": np.zeros(0)}
-    given = Rules(True, 8).local(of_members(members, False), SIZE)
+    given = Rules(True, 8).local(Found.of(members, False), SIZE)
     assert given.descriptors.shape == (0, 8)
