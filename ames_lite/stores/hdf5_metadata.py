@@ -18,16 +18,14 @@ WORD = (1 << 32) - 1
 ROOT = {0: 64, 1: 68, 2: 36, 3: 36}  # where the first block says it, by its version
 
 
-def check_root(read: Read) -> None:
-    """`check_object` of the group that all paths begin in."""
-    head = read(0, 96).ljust(96, b"\0")
-    check_object(read, struct.unpack_from("<Q", head, ROOT.get(head[8], 36))[0])
+def check_object(read: Read, address: int | None) -> None:
+    """Raise ValueError where a group's names or a virtual data set's mapping were changed.
 
-
-def check_object(read: Read, address: int) -> None:
-    """Raise ValueError where a group's names or a virtual data set's mapping were changed. What is
-    no header, or ends beyond the file, is left to HDF5, which refuses it.
+    None: of the root. What is no header or ends beyond the file is left to HDF5, which refuses it.
     """
+    if address is None:
+        head = read(0, 96).ljust(96, b"\0")
+        (address,) = struct.unpack_from("<Q", head, ROOT.get(head[8], 36))
     for kind, body in _messages(read, address):
         if kind == LAYOUT and len(body) >= 14 and body[0] >= 4 and body[1] == VIRTUAL:
             at, index = struct.unpack_from("<QI", body, 2)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput
 from ames_lite.stores.checksums import checksum
-from ames_lite.stores.hdf5_metadata import check_object, check_root
+from ames_lite.stores.hdf5_metadata import check_object
 
 AGAIN = "make the file again"
 HARD = 0  # a type of links: an object itself
@@ -193,17 +193,22 @@ def _in_order(dtype: np.dtype[Any]) -> bool:
 
 
 class File(_Guarded):
-    """An open file; a context manager, false once it is closed. has_checksums: older files have
-    none; verifies: whether they are compared; sums: those of what is read whole.
+    """An open file; a context manager, false once it is closed.
+
+    has_checksums: older files have none; verifies: they are compared; sums: of what is read whole.
     """
 
     def __init__(self, inner: Any, path: Path, remedy: str | None = None, new: bool = False):
         super().__init__(inner, path, remedy, new)
         self._found: dict[str, DataSet] = {}  # looking one up takes as long as reading a row
+        self._checked: set[int | None] = set()  # addresses; what HDF5 has read, it keeps
+        self._userblock = int(inner.userblock_size)
         self.has_checksums = self.verifies = self._broken = False
         self.sums: dict[str, Any] = {}
 
     def __contains__(self, name: str) -> bool:
+        if name in self._found:
+            return True
         with self.reading(f"'{name}'"):
             self._follow(name)
             return name in self.inner
@@ -220,8 +225,7 @@ class File(_Guarded):
         """Raise ValueError where a path leads to another file (not opened) or in circles, or where
         metadata on it are damaged (`hdf5_metadata`): before HDF5 follows it.
         """
-        if not self._new:
-            check_root(self._bytes)
+        self._check()
         at, left, followed = "/", name.split("/"), 0
         while left:
             part = left.pop(0)
@@ -235,15 +239,13 @@ class File(_Guarded):
                 left = [*link.path.split("/"), *left]
             elif link is not None:
                 at = f"{at}{part}/"
-                if not self._new:
-                    check_object(self._bytes, group.id.links.get_info(os.fsencode(part)).u)
+                self._check(group.id.links.get_info(os.fsencode(part)).u)
             if followed > LINKS:
                 raise ValueError(f"more than {LINKS} links behind each other")
 
     def groups(self, member: str) -> Iterator[str]:
         """Paths of all groups that have such a member. Raises BadInput at any link."""
-        if not self._new:
-            check_root(self._bytes)
+        self._check()
         left, met = [""], set()
         while left:
             at = left.pop()
@@ -282,12 +284,18 @@ class File(_Guarded):
         link = group.id.links.get_info(os.fsencode(name))
         if link.type != HARD:
             raise ValueError(f"'{name}' is a link")
-        check_object(self._bytes, link.u)
+        self._check(link.u)
         return int(link.u)
+
+    def _check(self, address: int | None = None) -> None:
+        """Look once at an object's metadata (the root's), unless this process makes the file."""
+        if not self._new and address not in self._checked:
+            check_object(self._bytes, address)
+            self._checked.add(address)
 
     def _bytes(self, begin: int, size: int) -> bytes:
         """Of the file itself, from an address of HDF5 on: at most METADATA, fewer at its end."""
-        descriptor, begin = self.inner.id.get_vfd_handle(), begin + self.inner.userblock_size
+        descriptor, begin = self.inner.id.get_vfd_handle(), begin + self._userblock
         left = min(size, METADATA, os.fstat(descriptor).st_size - begin)
         return os.pread(descriptor, left, begin) if left > 0 else b""
 
@@ -327,9 +335,7 @@ class File(_Guarded):
             return attributes.get(key)
 
     def set_attribute(self, key: str, value: Any) -> None:
-        """Set an attribute; one of the same type is rewritten in place, so that a kill cannot leave
-        the file without it.
-        """
+        """Set an attribute; one of the same type is rewritten in place: a kill cannot lose it."""
         with self.writing("the file"):
             attributes = self.inner.attrs
             if key in attributes and attributes.get_id(key).dtype == np.asarray(value).dtype:
