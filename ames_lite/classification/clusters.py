@@ -43,8 +43,7 @@ def choose_clusters(shares: Floats, labels: Ids, wanted: int | list[int], seed: 
         check_config(fine, f"clusters={wanted}", f"numbers from 0 to {total - 1}, each once")
         return wanted
     check_config(0 < wanted <= total, f"clusters={wanted}", f"1 to {total} clusters")
-    told = mutual_information(shares, labels, seed)
-    return np.argsort(-told, kind="stable")[:wanted].tolist()
+    return np.argsort(-mutual_information(shares, labels, seed), kind="stable")[:wanted].tolist()
 
 
 def tinted(image: Picture, xy: npt.NDArray[np.float32], own: Ids, colours: Floats) -> Picture:

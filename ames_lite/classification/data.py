@@ -57,9 +57,7 @@ class Labelled:
 
 
 def take_clusters(vectors: Float32, clusters: list[int] | None, dim: int) -> Float32:
-    """The parts of VLAD vectors [N, C * D] that are of these clusters (None: all), [N, dim] of unit
-    length or zeros.
-    """
+    """The parts of VLAD vectors [N, C * D] of these clusters (None: all), unit length or 0."""
     if clusters is None:
         return vectors
     parts = vectors.reshape(len(vectors), -1, dim // len(clusters))[:, clusters]
@@ -187,11 +185,9 @@ def _check_sides(side: Ids, labels: Texts, scenes: Texts) -> None:
     what = f"no image is on the side {' and '.join(empty)}"
     require(not empty, what, expected=expected, remedy="more images, or a larger share")
     require(len({*labels.tolist()}) > 1, "there is one class", expected=expected)
-    train = {*labels[sides["train"]].tolist()}
-    new = sorted({*labels.tolist()} - train)
+    new = sorted({*labels.tolist()} - {*labels[sides["train"]].tolist()})
     what = f"{len(new)} classes to test are unknown to training: {', '.join(new[:3])}"
     require(not new, what, expected="images of each to train on, or none to test")
-    test = {*scenes[sides["test"]].tolist()}
-    shared = sorted(test & {*scenes[~sides["test"]].tolist()})
+    shared = sorted({*scenes[sides["test"]].tolist()} & {*scenes[~sides["test"]].tolist()})
     what = f"{len(shared)} scenes are trained on and tested: {', '.join(shared[:3])}"
     require(not shared, what, expected="a scene on one side", remedy="no column split: it is drawn")

@@ -44,8 +44,7 @@ class Judged:
 
 def judge(classifier: Classifier, data: Labelled, seed: int) -> Judged:
     """data: with whole descriptors."""
-    plain = replace(classifier, temperature=1.0)
-    both = {"before": plain, "calibrated": classifier}
+    both = {"before": replace(classifier, temperature=1.0), "calibrated": classifier}
     found = {key: one.probabilities(data.vectors) for key, one in both.items()}
     val, test = data.side == VAL, data.side == TEST
     right = found["before"].argmax(axis=1) == data.labels

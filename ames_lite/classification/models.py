@@ -181,8 +181,7 @@ def fit(
 
 def _knn(data: Labelled, recipe: ClassifierRecipe) -> Knn:
     vectors, labels = data.of(TRAIN)
-    k = min(recipe.k, len(vectors))
-    network = Knn(vectors.shape[1], len(data.classes), len(vectors), k)
+    network = Knn(vectors.shape[1], len(data.classes), len(vectors), min(recipe.k, len(vectors)))
     network.vectors, network.labels = torch.from_numpy(vectors), torch.from_numpy(labels)
     return network
 
@@ -245,18 +244,14 @@ def train_mlp(
 
 
 def _epoch(
-    network: Mlp,
-    optimizer: torch.optim.Optimizer,
-    data: Labelled,
-    recipe: ClassifierRecipe,
-    epoch: int,
+    mlp: Mlp, optimizer: torch.optim.Optimizer, data: Labelled, recipe: ClassifierRecipe, epoch: int
 ) -> float:
     """A pass over the training images in random order; the mean loss."""
     vectors, labels = map(torch.from_numpy, data.of(TRAIN))
     order = torch.from_numpy(stream(recipe.seed, Draw.IMAGES, epoch).permutation(len(labels)))
     total = 0.0
     for rows in order.split(recipe.batch_size):
-        loss = functional.cross_entropy(network(vectors[rows]), labels[rows])
+        loss = functional.cross_entropy(mlp(vectors[rows]), labels[rows])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

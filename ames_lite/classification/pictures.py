@@ -13,16 +13,8 @@ from matplotlib.patches import Patch
 
 from ames_lite.classification.clusters import Picture
 from ames_lite.classification.data import SIDES, TEST, Ids
-from ames_lite.evaluation.figures import (
-    HUES,
-    MEDIUM,
-    PALE,
-    SMALL,
-    fitting,
-    label_styles,
-    style_axes,
-    titled_figure,
-)
+from ames_lite.evaluation import figures
+from ames_lite.evaluation.figures import HUES, MEDIUM, PALE, SMALL, fitting, titled_figure
 
 CURVES = {  # of an epoch's line, by panel
     "loss": ("loss", "val_loss"),
@@ -61,7 +53,7 @@ def epochs_figure(lines: Sequence[Mapping[str, float]], title: str) -> Figure:
         axes.set_xlabel("epoch", fontsize=MEDIUM)
         axes.set_title(panel, fontsize=MEDIUM, loc="left")
         axes.legend(frameon=False, fontsize=SMALL)
-        style_axes(axes)
+        figures.style_axes(axes)
         axes.set_ylim(-0.02, None if panel == "loss" else 1.02)
     return figure
 
@@ -71,7 +63,7 @@ def tsne_figure(
 ) -> Figure:
     """Images at points [N, 2]: a look for each class, those of the test side with a black edge."""
     figure = titled_figure((8.6, 6.5), title)
-    axes, styles, test = figure.subplots(), label_styles(), side == TEST
+    axes, styles, test = figure.subplots(), figures.label_styles(), side == TEST
     keys = []
     for number, name in enumerate(classes):
         hue, marker = styles[number % len(styles)]
@@ -82,7 +74,7 @@ def tsne_figure(
     more = {"marker": "o", "linestyle": "", "color": PALE}
     keys.append(Line2D([], [], markeredgecolor="black", label=SIDES[TEST], **more))  # type: ignore[arg-type]
     figure.legend(handles=keys, loc="outside right upper", fontsize=SMALL, frameon=False)
-    style_axes(axes)
+    figures.style_axes(axes)
     axes.set(xticks=[], yticks=[])
     return figure
 

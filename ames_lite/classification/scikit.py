@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 
 Floats = npt.NDArray[np.floating[Any]]
 Float64 = npt.NDArray[np.float64]
@@ -57,12 +57,10 @@ def tsne(descriptors: Floats, *, seed: int = 0, perplexity: float = 30.0) -> Flo
     Source: van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008.
     """
     check_scikit("t-SNE", "method=pca")
-    if len(descriptors) < FEWEST_TSNE or not perplexity > 0:
-        raise BadInput(
-            f"t-SNE of {len(descriptors)} images with perplexity {perplexity}",
-            expected=f"at least {FEWEST_TSNE} images and a perplexity above 0",
-            remedy="method=pca",
-        )
+    what = f"t-SNE of {len(descriptors)} images with perplexity {perplexity}"
+    fits = len(descriptors) >= FEWEST_TSNE and perplexity > 0
+    expected = f"at least {FEWEST_TSNE} images and a perplexity above 0"
+    require(fits, what, expected=expected, remedy="method=pca")
     components = pca(descriptors, TSNE_INPUT).points
     # Noise: from one place, two equal images (a query that is in the gallery too) would never part,
     # and the tree of Barnes and Hut breaks.
@@ -85,9 +83,7 @@ def mutual_information(values: Floats, labels: Ids, seed: int = 0) -> Float64:
 
 
 def logistic_regression(values: Floats, labels: Ids, strength: float) -> tuple[Float64, Float64]:
-    """Weights [C, D] and biases [C] of values [N, D] with labels 0 to C - 1, all there. strength:
-    inverse of the L2 penalty (C of scikit-learn).
-    """
+    """Weights [C, D], biases [C] of values [N, D]; strength: inverse of the L2 penalty."""
     linear = importlib.import_module("sklearn.linear_model")
     with importlib.import_module("threadpoolctl").threadpool_limits(1):
         fitted = linear.LogisticRegression(C=strength, max_iter=1000).fit(values, labels)

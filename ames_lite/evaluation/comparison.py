@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 from ames_lite.evaluation import significance
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.results_file import role_of
@@ -63,9 +63,9 @@ class Entry:
                 remedy = "compare them as entries of their own, or give mixed=true"
                 raise BadInput(what, expected=expected, remedy=remedy)
         weights = [one["digests"].get("weights") for one in (self.runs[0], run)]
-        if weights[0] is not None and weights[0] == weights[1] and not self.mixed:
-            what = f"runs of '{self.name}' have the same weights: {self.files[0]} and {file}"
-            raise BadInput(what, expected="runs of heads that were trained with several seeds")
+        fine = self.mixed or weights[0] is None or weights[0] != weights[1]
+        what = f"runs of '{self.name}' have the same weights: {self.files[0]} and {file}"
+        require(fine, what, expected="runs of heads that were trained with several seeds")
 
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,8 +86,7 @@ def _fact(run: Mapping[str, Any], key: str) -> Any:
     if key == "metrics":
         return list(run["global"])
     if key == "ap_divisor":
-        short = run.get("short_lists")
-        return str(run["config"].get(key, DIVISORS[0])) if short else DIVISORS[0]
+        return str(run["config"].get(key, DIVISORS[0])) if run.get("short_lists") else DIVISORS[0]
     return {**run["digests"], **run.get("read", {})}.get(key)
 
 
@@ -102,8 +101,7 @@ def _check_comparable(entry: Entry, other: Entry) -> None:
                 for one, two in ((here, there), (there, here))
             )
         what = f"two results of {entry.runs[0]['dataset']} have other {key}: {here}, {there}"
-        where = f"{entry.files[0]} and {other.files[0]}"
-        raise BadInput(what, where=where, expected=expected)
+        raise BadInput(what, where=f"{entry.files[0]} and {other.files[0]}", expected=expected)
 
 
 @dataclass(frozen=True)
@@ -144,11 +142,10 @@ def compare(
     which the first row counts, or `global`: every entry's own global ranking. metric: None: the
     mean of average precision per query. Raises BadInput.
     """
-    if not entries:
-        raise BadInput("no results to compare", expected="at least one results.json")
+    require(entries, "no results to compare", expected="at least one results.json")
     names = [entry.name for entry in entries]
-    if len(set(names)) != len(names) or GLOBAL in names:
-        raise BadInput(f"the names {', '.join(names)}", expected=f"distinct, none '{GLOBAL}'")
+    distinct = len(set(names)) == len(names) and GLOBAL not in names
+    require(distinct, f"the names {', '.join(names)}", expected=f"distinct, none '{GLOBAL}'")
     by_dataset: dict[str, list[Entry]] = {}
     for entry in entries:
         by_dataset.setdefault(entry.runs[0]["dataset"], []).append(entry)
@@ -161,9 +158,8 @@ def _block(entries: Sequence[Entry], baseline: str, metric: str | None, seed: in
         _check_comparable(entries[0], entry)
     of_queries = _ap_metric(list(first["global"]))
     metric = metric or of_queries
-    if metric not in first["global"]:
-        what = f"{first['dataset']} has no metric '{metric}'"
-        raise BadInput(what, expected=", ".join(first["global"]))
+    what = f"{first['dataset']} has no metric '{metric}'"
+    require(metric in first["global"], what, expected=", ".join(first["global"]))
     before = [_global_line(entry) for entry in entries]
     pairs: list[tuple[Line, Line | None]] = [(line, None) for line in _distinct(before)]
     for entry, of_entry in zip(entries, before, strict=True):
@@ -260,16 +256,14 @@ def _per_query(runs: Sequence[Mapping[str, Any]], key: str) -> dict[str, float] 
     return {name: math.nan if None in v else float(np.mean(v)) for name, v in values.items()}
 
 
-def _difference(
-    line: Line, against: Line, metric: str, paired: bool, seed: int
-) -> Difference | None:
-    first, second = against.metrics.get(metric), line.metrics.get(metric)
+def _difference(line: Line, base: Line, metric: str, paired: bool, seed: int) -> Difference | None:
+    first, second = base.metrics.get(metric), line.metrics.get(metric)
     if first is None or second is None:
         return None
     value = second.mean - first.mean
-    if not paired or line.ap is None or against.ap is None:
+    if not paired or line.ap is None or base.ap is None:
         return Difference(value)
-    gains = np.array([ap - against.ap[name] for name, ap in line.ap.items()], np.float64)
+    gains = np.array([ap - base.ap[name] for name, ap in line.ap.items()], np.float64)
     if np.isnan(gains).all():
         return Difference(value)
     interval = significance.bootstrap_mean(gains, seed=seed)

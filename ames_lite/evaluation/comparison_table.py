@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import chain
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.evaluation.comparison import Block, Difference, Line, mean_block
 from ames_lite.evaluation.protocols import footnotes
 from ames_lite.evaluation.significance import Spread
@@ -23,11 +23,8 @@ Cells = list[list[str]]  # the header, then the rows
 
 
 def render(blocks: Sequence[Block], form: str, columns: Sequence[str] | None = None) -> str:
-    """The text of a comparison. columns: the metrics shown; None: all but mp@k, in CSV all. Raises
-    BadInput for an unknown form or metric.
-    """
-    if form not in FORMS:
-        raise BadInput(f"no form '{form}'", expected=", ".join(FORMS))
+    """The text of a comparison. columns: metrics (None: all but mp@k, in CSV all). BadInput."""
+    require(form in FORMS, f"no form '{form}'", expected=", ".join(FORMS))
     shown = [_shown([block], columns) for block in blocks]
     if form == "csv":
         return _csv(blocks, columns)
@@ -93,10 +90,9 @@ def _shown(blocks: Sequence[Block], columns: Sequence[str] | None) -> list[str]:
     if columns is None:
         metrics = {block.metric for block in blocks}
         return [name for name in known if not name.startswith("mp@") or name in metrics]
+    sets = ", ".join(block.dataset for block in blocks)
     for name in columns:
-        if name not in known:
-            sets = ", ".join(block.dataset for block in blocks)
-            raise BadInput(f"no metric '{name}' of {sets}", expected=", ".join(known))
+        require(name in known, f"no metric '{name}' of {sets}", expected=", ".join(known))
     return list(columns)
 
 

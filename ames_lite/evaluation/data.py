@@ -13,6 +13,7 @@ from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, require
 from ames_lite.evaluation import protocols
+from ames_lite.evaluation.protocols import Protocol
 from ames_lite.io.digest import file_identity, names_digest
 from ames_lite.io.names import say_difference
 from ames_lite.io.provenance import SAME_STORES, compare_provenance
@@ -55,18 +56,14 @@ def read_digests(truth: GroundTruth, neighbors: Path) -> dict[str, str]:
 def find_files(
     files: DatasetFiles, neighbors: str | None, *, stores: bool = True, **more: Callable[[], Path]
 ) -> dict[str, Path]:
-    """Paths by name; neighbors None: without these and the ground truth. Raises MissingFile that
-    names all that is missing.
-    """
-    finders: dict[str, Callable[[], Path]] = {
-        side: partial(files.image_list, side) for side in SIDES
-    }
+    """Paths by name; neighbors None: no lists, no ground truth. MissingFile names all missing."""
+    find: dict[str, Callable[[], Path]] = {side: partial(files.image_list, side) for side in SIDES}
     if stores:
-        finders |= {f"{side} store": partial(files.local, side) for side in SIDES}
+        find |= {f"{side} store": partial(files.local, side) for side in SIDES}
     if neighbors is not None:
-        finders |= {"ground truth": files.ground_truth}
-        finders |= {"neighbors": partial(files.neighbors, neighbors)}
-    return find_all({**finders, **more})
+        find |= {"ground truth": files.ground_truth}
+        find |= {"neighbors": partial(files.neighbors, neighbors)}
+    return find_all({**find, **more})
 
 
 def read_lists(paths: Mapping[str, Path]) -> tuple[ImageList, ImageList]:
@@ -75,27 +72,22 @@ def read_lists(paths: Mapping[str, Path]) -> tuple[ImageList, ImageList]:
 
 
 def load_data(
-    files: DatasetFiles,
-    protocol: str | protocols.Protocol,
-    neighbors: str,
-    num_rerank: int,
-    *,
-    whole: bool = False,
+    files: DatasetFiles, protocol: str | Protocol, neighbors: str, num: int, *, whole: bool = False
 ) -> EvaluationData:
     """Open and check everything. Raises MissingFile that names all that is missing, or BadInput;
-    whole: read lists of any size in full, not only as far as the protocol looks.
+    num: as num_rerank; whole: read lists of any size in full, not only as far as it looks.
     """
     paths = find_files(files, neighbors)
     lists = queries, gallery = read_lists(paths)
     shortlist = read_shortlist(paths["neighbors"], queries.names, gallery.names)
     stores = open_stores(files, paths, lists, shortlist)
-    data = load_lists(files, protocol, neighbors, num_rerank, whole=whole)
+    data = load_lists(files, protocol, neighbors, num, whole=whole)
     return EvaluationData(**vars(data), stores=stores)
 
 
 def load_lists(
     files: DatasetFiles,
-    protocol: str | protocols.Protocol,
+    protocol: str | Protocol,
     neighbors: str,
     num_rerank: int = 0,
     *,
@@ -112,7 +104,7 @@ def load_lists(
     truth = files.read_truth(queries, gallery)
     maker = files.make_neighbors(neighbors, overwrite=True)
     most = None if whole else _looked_at(truth, protocol, needed)
-    near = long_lists(paths["neighbors"], truth, needed, maker, most)
+    near = _lists(paths["neighbors"], truth, needed, maker, most)
     data = ListData(protocol, truth, near, files, read_digests(truth, paths["neighbors"]))
     if not unlabelled and min(excluded(data).values()) == len(queries):
         what, where = "no query has a positive", paths["ground truth"]
@@ -168,7 +160,7 @@ def _count_queries(data: ListData, holds: Callable[[int], bool]) -> dict[str, in
     return {one: sum(holds(len(rows)) for rows in of(one)) for one in data.protocol.settings}
 
 
-def _looked_at(truth: GroundTruth, protocol: protocols.Protocol, needed: int) -> int | None:
+def _looked_at(truth: GroundTruth, protocol: Protocol, needed: int) -> int | None:
     """How far into a list anything can matter, junk included; None: to its end (trapezoidal AP)."""
     if protocol.ap_at is None:
         return None
@@ -176,9 +168,7 @@ def _looked_at(truth: GroundTruth, protocol: protocols.Protocol, needed: int) ->
     return needed + max(len(rows) for setting in junk for rows in setting)
 
 
-def long_lists(
-    path: Path, truth: GroundTruth, needed: int, maker: str, most: int | None
-) -> Neighbors:
+def _lists(path: Path, truth: GroundTruth, needed: int, maker: str, most: int | None) -> Neighbors:
     """Lists of at least `needed` images; of very large ones, the first `most` of each query."""
     names = truth.query_names, truth.gallery_names
     neighbors = read_neighbors(path, *names, most=most, remedy=maker)

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 
 from ames_lite import __version__
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.evaluation.data import SIDES, EvaluationData, ListData, list_digests, short_lists
 from ames_lite.evaluation.pair_view import PairViews
-from ames_lite.evaluation.passes import pairs_to_score
+from ames_lite.evaluation.passes import Pairs, pairs_to_score
 from ames_lite.evaluation.protocols import Evaluation
 from ames_lite.evaluation.results_file import NO_MODEL, SCHEMA, WITHOUT_DESCRIPTORS
 from ames_lite.evaluation.tuning import Row
@@ -31,8 +31,6 @@ from ames_lite.runtime import cpu_name, peak_memory_mib
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_provenance
 from ames_lite.stores.pair_scores import PartialScores, read_pair_scores, write_pair_scores
-
-Pairs = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]  # rows of two stores [P]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,18 +116,16 @@ def reuse(work: Work, path: Path) -> tuple[PairScores, Cost]:
     """An earlier run's logits. BadInput where what they follow from changed, or one is missing."""
     scores, pairs = read_pair_scores(path, work.digests), work.pairs
     lacking = lacking_pairs(scores, pairs)
-    if lacking:
-        what = f"{lacking} of the {len(pairs[0])} pairs that are needed have no score"
-        expected = "scores of the same neighbour lists, up to this num_rerank"
-        remedy = "score anew: leave scores= away"
-        raise BadInput(what, where=path, expected=expected, remedy=remedy)
+    what = f"{lacking} of the {len(pairs[0])} pairs that are needed have no score"
+    expected = "scores of the same neighbour lists, up to this num_rerank"
+    remedy = "score anew: leave scores= away"
+    require(not lacking, what, where=path, expected=expected, remedy=remedy)
     return scores, Cost()
 
 
 def lacking_pairs(scores: PairScores, pairs: Pairs) -> int:
     """How many of the pairs have no score."""
-    there = pair_keys(scores.query, scores.gallery)
-    return int((~np.isin(pair_keys(*pairs), there)).sum())
+    return int((~np.isin(pair_keys(*pairs), pair_keys(scores.query, scores.gallery))).sum())
 
 
 def report(
@@ -160,9 +156,7 @@ def report(
 
 
 def report_global(data: ListData, config: dict[str, Any]) -> dict[str, Any]:
-    """The results dict of a ranking that nothing reranks: its one row has num_rerank 0, and λ 1,
-    which leaves the global similarity alone.
-    """
+    """The results of a ranking that nothing reranks: one row with num_rerank 0 and λ 1."""
     names, before = data.ground_truth, data.evaluate()
     lists = data.files.neighbors(config["neighbors"])
     rows = [Row(0, 1.0, 1.0, before.metrics, before.main_ap)]
@@ -186,8 +180,7 @@ def _results(
 ) -> dict[str, Any]:
     """What all results have; about: what every row says beside its cell and its metrics."""
     cells = ("num_rerank", "lamb", "temp")
-    names = data.ground_truth.query_names
-    per_query = zip(names, before.main_ap, rows[0].main_ap, strict=True)
+    per_query = zip(data.ground_truth.query_names, before.main_ap, rows[0].main_ap, strict=True)
     return {
         "schema": SCHEMA,
         "dataset": data.files.name,
@@ -198,11 +191,7 @@ def _results(
         "model": model,
         "short_lists": short_lists(data),
         "rows": [
-            {
-                **{key: getattr(row, key) for key in cells},
-                **about,
-                "metrics": plain_metrics(row.metrics),
-            }
+            {**{k: getattr(row, k) for k in cells}, **about, "metrics": plain_metrics(row.metrics)}
             for row in rows
         ],
         "per_query": [

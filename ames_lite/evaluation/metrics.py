@@ -121,8 +121,7 @@ def revisited_precision_at(hits: Hits, k: int) -> Floats:
     np.maximum.at(last, hits.query, hits.rank + 1)
     depth = np.minimum(last, k)
     inside = _sum_per_query(hits, (hits.rank < depth[hits.query]).astype(np.float64))
-    value = inside / np.maximum(depth, 1)
-    return np.where(hits.num_positives > 0, value, np.nan)
+    return np.where(hits.num_positives > 0, inside / np.maximum(depth, 1), np.nan)
 
 
 def precision_at(hits: Hits, k: int) -> Floats:

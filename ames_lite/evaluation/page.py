@@ -150,15 +150,9 @@ def say_troubles(pictures: Iterable[Encoded]) -> list[str]:
 
 
 def render_page(
-    template: str,
-    folder: Path,
-    content: Mapping[str, Any],
-    queries: Queries,
-    pictures: PagePictures,
+    name: str, folder: Path, content: Mapping[str, Any], queries: Queries, pictures: PagePictures
 ) -> str:
-    """The page as text. The template, in the folder, extends page.html.j2 of this one; what is put
-    in is escaped.
-    """
+    """The page as text. name: of a template that extends page.html.j2; its content is escaped."""
     environment = Environment(
         loader=FileSystemLoader([folder, HERE]),
         autoescape=True,
@@ -168,8 +162,8 @@ def render_page(
     )
     environment.filters["fraction"] = _fraction
     data = {**asdict(queries), "pictures": pictures.encoded}
-    style, script = ((HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
-    return environment.get_template(template).render(
+    style, script = ((HERE / file).read_text("utf-8") for file in ("page.css", "page.js"))
+    return environment.get_template(name).render(
         content,
         style=Markup(style),
         script=Markup(script),

@@ -13,10 +13,9 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from ames_lite.errors import BadInput
-from ames_lite.models import SimilarityHead
 from ames_lite.records import LocalDescriptors
-from ames_lite.reranking.explain import Box, explain
-from ames_lite.reranking.verification import Verifier, pixels
+from ames_lite.reranking.explain import Box, Scorer, explain
+from ames_lite.reranking.verification import pixels
 from ames_lite.runtime import cpu_threads
 
 CELLS = 32  # of a heat map, along the longer side of the image
@@ -63,15 +62,13 @@ class Pair(NamedTuple):
 class PairViews:
     """Explains pairs of rows to a page."""
 
-    scorer: SimilarityHead | Verifier
+    scorer: Scorer
     query: Read
     candidate: Read
     lock: Lock = field(default_factory=Lock, repr=False)  # of the stores
 
     def of(self, pairs: Sequence[Pair]) -> dict[int, dict[int, PairView]]:
-        """By query and candidate. A thread a pair, which is faster than all threads on one. What
-        cannot be explained is told in the view.
-        """
+        """By query and candidate. A thread a pair is faster than all threads on one."""
         found: dict[int, dict[int, PairView]] = {}
         with cpu_threads(1), ThreadPoolExecutor(os.cpu_count()) as pool:
             for pair, view in zip(pairs, pool.map(self._view, pairs), strict=True):
@@ -88,10 +85,7 @@ class PairViews:
 
 
 def pair_view(
-    scorer: SimilarityHead | Verifier,
-    query: LocalDescriptors,
-    candidate: LocalDescriptors,
-    region: Box | None = None,
+    scorer: Scorer, query: LocalDescriptors, candidate: LocalDescriptors, region: Box | None = None
 ) -> PairView:
     """Raises BadInput as `explain`."""
     found = explain(scorer, query, candidate, region)

@@ -5,36 +5,26 @@ place among the reranked; each setting's numbers come from its own pass. Axis le
 K neighbours, P pairs, n = num_rerank, clamped to K wherever it is given.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import require
-from ames_lite.evaluation import metrics
+from ames_lite.evaluation import metrics, protocols
 from ames_lite.evaluation.metrics import Hits, Ids
-from ames_lite.evaluation.protocols import (
-    Evaluation,
-    Protocol,
-    Retrieval,
-    setting_hits,
-    setting_junk,
-    setting_positives,
-    summarize,
-)
+from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval, setting_junk
 from ames_lite.records import Neighbors, PairScores, pair_keys, split_pair_keys
 from ames_lite.reranking.ensemble import check_ensemble, ensemble_scores, rerank, stable_descending
+
+Pairs = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]  # rows of queries and gallery [P]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a grid: num_rerank as asked for, 0: the global ranking as it is; lamb in [0, 1];
-    temp above 0.
-    """
+    """A cell of a grid: num_rerank as asked for (0: the global ranking), lamb and temp."""
 
     num_rerank: int
     lamb: float
@@ -46,7 +36,7 @@ class Cell:
         check_ensemble(self.lamb, self.temp)
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Cell:
+    def of(cls, row: Mapping[str, Any]) -> Self:
         """The cell of a row of results.json."""
         return cls(row["num_rerank"], row["lamb"], row["temp"])
 
@@ -68,10 +58,8 @@ def _head(lists: Retrieval, setting: str, num_rerank: int) -> Neighbors:
     return move_to_end(lists.neighbors.first(reach), junk).first(num_rerank)
 
 
-def pairs_to_score(
-    lists: Retrieval, num_rerank: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Query rows and gallery rows [P] of the pairs that the passes need, each once, sorted."""
+def pairs_to_score(lists: Retrieval, num_rerank: int) -> Pairs:
+    """The pairs that the passes need, each once, sorted."""
     require(num_rerank >= 1, f"num_rerank is {num_rerank}", expected="at least 1")
     heads = [_head(lists, setting, num_rerank).ids for setting in lists.protocol.settings]
     rows = np.arange(len(lists.neighbors.ids))[:, None]
@@ -106,20 +94,20 @@ def prepare_passes(lists: Retrieval, scores: PairScores, num_rerank: int) -> dic
     truth, passes = lists.ground_truth, {}
     for setting in lists.protocol.settings:
         head = _head(lists, setting, num_rerank)
-        right, junk = setting_positives(truth, setting), setting_junk(truth, setting)
+        right, junk = protocols.setting_positives(truth, setting), setting_junk(truth, setting)
         labels = metrics.label_ids(head.ids, right, junk)
-        before = setting_hits(lists.neighbors.ids, truth, setting)
+        before = protocols.setting_hits(lists.neighbors.ids, truth, setting)
         passes[setting] = RerankPass(head.sims, scores.lookup(head.ids), labels, before)
     return passes
 
 
 def evaluate_passes(passes: Mapping[str, RerankPass], protocol: Protocol, cell: Cell) -> Evaluation:
     """Metrics of prepared passes: medium numbers from the medium pass, hard from the hard pass."""
-    return summarize({setting: one.hits(cell) for setting, one in passes.items()}, protocol)
+    hits = {setting: one.hits(cell) for setting, one in passes.items()}
+    return protocols.summarize(hits, protocol)
 
 
 def rerank_setting(lists: Retrieval, scores: PairScores, setting: str, cell: Cell) -> Neighbors:
     """The whole ranking [Q, K] that the pass of one setting ends with, its junk moved before."""
     moved = move_to_end(lists.neighbors, setting_junk(lists.ground_truth, setting))
-    logits = scores.lookup(moved.first(cell.num_rerank).ids)
-    return rerank(moved, logits, cell.lamb, cell.temp)
+    return rerank(moved, scores.lookup(moved.first(cell.num_rerank).ids), cell.lamb, cell.temp)

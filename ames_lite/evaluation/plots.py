@@ -11,17 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
+from ames_lite.evaluation import figures
 from ames_lite.evaluation.failures import best_ranks
-from ames_lite.evaluation.figures import (
-    GREY,
-    HUES,
-    MEDIUM,
-    PALE,
-    SMALL,
-    plain,
-    style_axes,
-    titled_figure,
-)
+from ames_lite.evaluation.figures import GREY, HUES, MEDIUM, PALE, SMALL, plain, titled_figure
 from ames_lite.evaluation.metrics import Floats, Hits
 from ames_lite.evaluation.passes import Cell
 from ames_lite.evaluation.protocols import Evaluation
@@ -48,8 +40,7 @@ Draw = Callable[[], Figure]
 def score_histogram(right: Floats, wrong: Floats, title: str, note: str) -> Figure:
     """Scores of the reranked candidates that are right and that are wrong, each of area 1."""
     figure, axes = _one(title, "score", "density", note)
-    both = np.concatenate([right, wrong])
-    edges = np.histogram_bin_edges(both, BINS).tolist()
+    edges = np.histogram_bin_edges(np.concatenate([right, wrong]), BINS).tolist()
     for values, hue, name in ((wrong, VERMILION, "wrong"), (right, BLUE, "right")):
         if len(values):
             label = f"{name}: {len(values)}"
@@ -81,8 +72,7 @@ def interpolated_precision(hits: Hits) -> Floats:
 def recall_at_k(lists: Mapping[str, Hits], misses: bool, title: str, note: str) -> Figure:
     """Share of the queries with any positive among the first k; misses: of all queries."""
     figure, axes = _one(title, "k", "recall@k", note)
-    deepest = min(DEEPEST, *(hits.length for hits in lists.values()))
-    k = np.arange(1, deepest + 1)
+    k = np.arange(1, min(DEEPEST, *(hits.length for hits in lists.values())) + 1)
     for name, hits in lists.items():
         first = best_ranks(hits)
         counted = first if misses else first[hits.num_positives > 0]
@@ -200,7 +190,7 @@ def _one(
 def _label(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(plain(x), fontsize=MEDIUM)
     axes.set_ylabel(plain(y), fontsize=MEDIUM)
-    style_axes(axes)
+    figures.style_axes(axes)
 
 
 def _shares(figure: Figure, axes: Axes, *, both: bool = False) -> Figure:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, chosen
+from ames_lite.errors import BadInput, chosen, require
 from ames_lite.evaluation import metrics
 from ames_lite.evaluation.metrics import Floats, Hits, Ids
 from ames_lite.records import GroundTruth, Neighbors
@@ -84,10 +84,7 @@ class Protocol:
 _VPR = Protocol(main="recall@1", ap_at=20, recall_at=(1, 5, 10, 20))
 PROTOCOLS: Mapping[str, Protocol] = {
     "revisitop": Protocol(
-        main="map",
-        settings=("easy", "medium", "hard"),
-        main_settings=("medium", "hard"),
-        precision_at=(1, 5, 10),
+        "map", ("easy", "medium", "hard"), main_settings=("medium", "hard"), precision_at=(1, 5, 10)
     ),
     "gldv2": Protocol(main="map@100", ap_at=100),
     "instance": Protocol(main="map@100", ap_at=100, recall_at=(1, 10, 100)),
@@ -212,22 +209,20 @@ def check_fit(ranking: Neighbors, ground_truth: GroundTruth, protocol: Protocol)
     """
     queries, gallery = len(ground_truth.query_names), len(ground_truth.gallery_names)
     count, length = ranking.ids.shape
-    if (count, ranking.num_gallery) != (queries, gallery):
-        truth = f"ground truth of {queries} queries over {gallery} images"
-        what = f"a ranking of {count} queries over {ranking.num_gallery} images meets {truth}"
-        raise BadInput(what, expected="a ranking and ground truth of the same image lists")
-    if not 0 <= protocol.private < queries:
-        what = f"the last {protocol.private} of {queries} queries are said to be private"
-        raise BadInput(what, expected=f"a number below {queries}: private_queries= of the data set")
+    truth = f"ground truth of {queries} queries over {gallery} images"
+    what = f"a ranking of {count} queries over {ranking.num_gallery} images meets {truth}"
+    fits = (count, ranking.num_gallery) == (queries, gallery)
+    require(fits, what, expected="a ranking and ground truth of the same image lists")
+    what = f"the last {protocol.private} of {queries} queries are said to be private"
+    expected = f"a number below {queries}: private_queries= of the data set"
+    require(0 <= protocol.private < queries, what, expected=expected)
     inside = bool(set(ground_truth.query_names) & set(ground_truth.gallery_names))
     needed = min(protocol.depth, gallery - inside)  # a query is left out of its own list
-    if length < needed:
-        expected = f"at least {needed}"
-        raise BadInput(f"a ranking lists {length} images a query", expected=expected)
-    if ground_truth.graded != protocol.graded:
-        form = {True: "easy, hard and junk", False: "positives alone"}
-        has, needs = form[ground_truth.graded], form[protocol.graded]
-        raise BadInput(f"the ground truth has {has}, the protocol needs {needs}")
+    what = f"a ranking lists {length} images a query"
+    require(length >= needed, what, expected=f"at least {needed}")
+    form = {True: "easy, hard and junk", False: "positives alone"}
+    has, needs = form[ground_truth.graded], form[protocol.graded]
+    require(has == needs, f"the ground truth has {has}, the protocol needs {needs}")
 
 
 BASES = {  # by what stands before @k or _part; {k}: the rank after @

@@ -36,9 +36,7 @@ PLOTS = {
 
 @dataclass(frozen=True)
 class Shown:
-    """How much a report shows: queries, images of each list, and of the reranked list the first
-    `pairs` with their matches.
-    """
+    """How much a report shows: queries, images of a list, first reranked `pairs` with matches."""
 
     queries: int = 100
     images: int = 20
@@ -97,9 +95,8 @@ def write_report(
         page.pixels("pair", len(chosen) * (shown.pairs + 1)),
     )
     right = setting_positives(truth, setting)
-    drawing = _Drawing(
-        truth, right, junk, lists, cell.num_rerank, Path(image_root), shown.images, *sides
-    )
+    num, root = cell.num_rerank, Path(image_root)
+    drawing = _Drawing(truth, right, junk, lists, num, root, shown.images, *sides)
     pairs = [pair for q in chosen for pair in drawing.pairs(q, shown.pairs)]
     explained = {} if views is None else views.of(pairs)
     aps = np.stack([before, after][: len(lists)], axis=1).tolist()
@@ -172,10 +169,8 @@ class _Drawing:
         numbers = range(len(self.lists))
         ranks = [self._ranks(q, number) for number in numbers]
         lists = [self._list(q, number, ranks) for number in numbers]
-        pairs = {
-            self.pictures.number(self._path(row), self.pair): view
-            for row, view in explained.items()
-        }
+        pictures = (self.pictures.number(self._path(row), self.pair) for row in explained)
+        pairs = dict(zip(pictures, explained.values(), strict=True))
         marks = [_change(aps[1] - aps[0])] if len(aps) > 1 else []
         if not any(tile.rank == 1 and tile.tag != "wrong" for tile in lists[-1]):
             marks.append("failed")
@@ -211,8 +206,7 @@ class _Drawing:
         if number and rank is not None:
             before = int(ranks[0][self.lists[0].ids[q] == row][0])
         kind = "score" if place < (0, self.num_rerank)[number] else "sim"
-        said = f"{kind} {say_score(float(found.sims[q, place]))}"
-        return self._named(q, row, rank, before, said)
+        return self._named(q, row, rank, before, f"{kind} {say_score(float(found.sims[q, place]))}")
 
     def _named(self, q: int, row: int, rank: int | None, before: int | None, said: str) -> Tile:
         tag = "junk" if row in self.junk[q] else _tag(self.truth, q, row)

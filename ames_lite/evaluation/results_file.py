@@ -30,15 +30,13 @@ NO_MODEL = "none"  # of results in which nothing is reranked
 # only the global similarity ranks them
 WITHOUT_DESCRIPTORS = "without_descriptors"
 CALLED = {"query": "queries", "gallery": "gallery images"}
-NUMBER, TEXT = int | float, str | None
+REAL, TEXT = int | float, str | None
 METRICS = {...: int | float | None}  # ...: every key
 FORM: dict[str, Any] = {  # [a form]: a list of such
     **dict.fromkeys(("dataset", "desc_name", "model"), str),
     **{"config": dict, "global": METRICS, "digests": {...: TEXT}, "read": {...: str}},
-    "rows": [
-        {"num_rerank": int, "lamb": NUMBER, "temp": NUMBER, "tuned_on": TEXT, "metrics": METRICS}
-    ],
-    "per_query": [{"name": str, "global_ap": NUMBER | None, "ap": NUMBER | None}],
+    "rows": [{"num_rerank": int, "lamb": REAL, "temp": REAL, "tuned_on": TEXT, "metrics": METRICS}],
+    "per_query": [{"name": str, "global_ap": REAL | None, "ap": REAL | None}],
 }
 NO_SCORES = PairScores(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
 SAME = 1e-6  # metrics of another machine may differ in their last digits
@@ -67,17 +65,15 @@ def read_results(path: str | Path) -> dict[str, Any]:
     results = read_json_file(path, "results.json")
     expected = f"results of schema {SCHEMA}"
     schema = results.get("schema") if isinstance(results, dict) else None
-    if schema != SCHEMA:
-        raise BadInput(f"schema is {schema!r}", where=path, expected=expected)
+    require(schema == SCHEMA, f"schema is {schema!r}", where=path, expected=expected)
     results.setdefault("read", {})  # older versions did not say it
     wrong = [
         f"{key} (each with {', '.join(form[0])})" if isinstance(form, list) else key
         for key, form in FORM.items()
         if not _fits(results.get(key), form)
     ]
-    if wrong or not results["rows"]:
-        what = f"absent, empty or of a wrong type: {', '.join(wrong) or 'rows'}"
-        raise BadInput(what, where=path, expected=expected, remedy=remedy)
+    what = f"absent, empty or of a wrong type: {', '.join(wrong) or 'rows'}"
+    require(not wrong and results["rows"], what, where=path, expected=expected, remedy=remedy)
     return results
 
 
@@ -88,9 +84,8 @@ def _fits(value: Any, form: Any) -> bool:
         return isinstance(value, form)
     if not isinstance(value, dict):
         return False
-    named = {key: one for key, one in form.items() if key is not ...} or dict.fromkeys(
-        value, form[...]
-    )
+    named = {key: one for key, one in form.items() if key is not ...}
+    named = named or dict.fromkeys(value, form[...])
     return all(key in value and _fits(value[key], one) for key, one in named.items())
 
 

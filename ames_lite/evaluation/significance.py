@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # its parts are imported where they are used first: stats takes half a second
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 
 Floats = npt.NDArray[np.floating]
 RESAMPLES, CONFIDENCE = 10_000, 0.95  # of the bootstrap
 SIGNINGS = 100_000  # of the sign-flip test: all there are, where they are not more
+ONE_SIDED = {"vectorized": True, "alternative": "greater"}  # of sizes, which have no sign
 BLOCK = 1 << 22  # drawn numbers held at a time
 DIGITS = 12  # of the sum of magnitudes: sums that agree in them are equal
 
@@ -44,15 +45,9 @@ def bootstrap_mean(values: Floats, *, seed: int) -> Interval:
     counted = _counted(values)
     low = high = mean = float(counted.mean())
     if len(counted) > 1:
-        found = scipy.stats.bootstrap(
-            (counted,),
-            np.mean,
-            n_resamples=RESAMPLES,
-            confidence_level=CONFIDENCE,
-            method="percentile",
-            batch=max(1, BLOCK // len(counted)),
-            rng=np.random.default_rng(seed),
-        )
+        how = {"n_resamples": RESAMPLES, "confidence_level": CONFIDENCE, "method": "percentile"}
+        how |= {"batch": max(1, BLOCK // len(counted)), "rng": np.random.default_rng(seed)}
+        found = scipy.stats.bootstrap((counted,), np.mean, **how)
         low, high = (float(end) for end in found.confidence_interval)
     return Interval(mean, low, high, len(counted), len(values) - len(counted))
 
@@ -78,31 +73,19 @@ def _size(values: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray[np.flo
 
 
 def _all_signs(values: npt.NDArray[np.float64]) -> float:
-    test = scipy.stats.permutation_test(
-        (values,),
-        _size,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=np.inf,
-        alternative="greater",
-        batch=BLOCK // len(values),
-    )
-    return float(test.pvalue)
+    how = {"permutation_type": "samples", "n_resamples": np.inf, "batch": BLOCK // len(values)}
+    return float(scipy.stats.permutation_test((values,), _size, **how, **ONE_SIDED).pvalue)
 
 
 def _random_signs(values: npt.NDArray[np.float64], seed: int) -> float:
     """permutation_test shuffles in Python what one draw of all signs does ten times as fast."""
     rng, sizes = np.random.default_rng(seed), np.abs(values)
-    test = scipy.stats.monte_carlo_test(
-        values,
-        lambda size: sizes * (2.0 * rng.integers(2, size=size, dtype=np.int8) - 1),
-        _size,
-        vectorized=True,
-        n_resamples=SIGNINGS,
-        alternative="greater",
-        batch=max(1, BLOCK // len(values)),
-    )
-    return float(test.pvalue)
+
+    def signed(size: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        return sizes * (2.0 * rng.integers(2, size=size, dtype=np.int8) - 1)
+
+    how = {"n_resamples": SIGNINGS, "batch": max(1, BLOCK // len(values))}
+    return float(scipy.stats.monte_carlo_test(values, signed, _size, **how, **ONE_SIDED).pvalue)
 
 
 def mean_std(values: Sequence[float]) -> Spread:
@@ -118,8 +101,8 @@ def mean_std(values: Sequence[float]) -> Spread:
 
 def _counted(values: Floats) -> npt.NDArray[np.float64]:
     counted = values[~np.isnan(values)].astype(np.float64)
-    if values.ndim != 1 or not len(counted) or np.isinf(counted).any():
-        infinite = f"{np.isinf(counted).sum()} infinite"
-        what = f"{len(counted)} queries count, values are {values.shape} with {infinite}"
-        raise BadInput(what, expected="[Q] values, at least one that counts, nan or finite")
+    infinite = np.isinf(counted).sum()
+    what = f"{len(counted)} queries count, values are {values.shape} with {infinite} infinite"
+    fits = values.ndim == 1 and len(counted) and not infinite
+    require(fits, what, expected="[Q] values, at least one that counts, nan or finite")
     return counted

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, ConfigError, require
+from ames_lite.errors import check_config, require
 from ames_lite.io import remedies
 from ames_lite.io.digest import array_digest, names_digest
 from ames_lite.io.provenance import SAME_GLOBALS, Provenance, compare_known
@@ -41,10 +41,9 @@ class Tokens:
 
 def refuse_width(width: int, wanted: int, what: str, where: str | Path, path: str | Path) -> None:
     """Raises BadInput where descriptors have another width than a file was fitted on."""
-    if width != wanted:
-        said = f"the descriptors have width {width}, {what} {wanted}"
-        expected = f"{what.replace('the', 'a', 1)} that was fitted on such descriptors"
-        raise BadInput(said, where=f"{where} and {path}", expected=expected)
+    said = f"the descriptors have width {width}, {what} {wanted}"
+    expected = f"{what.replace('the', 'a', 1)} that was fitted on such descriptors"
+    require(width == wanted, said, where=f"{where} and {path}", expected=expected)
 
 
 class Aggregator(ABC):
@@ -133,13 +132,11 @@ AGGREGATORS: dict[str, Callable[..., Aggregator]] = {"vlad": Vlad, "gem": Gem, "
 
 def build_aggregator(name: str, **arguments: Any) -> Aggregator:
     """The aggregator of that name. Raises ConfigError, with what exists, for an unknown one."""
-    if name == "cls":
-        what = "global=cls is no sum of local descriptors: the backbone gives it"
-        expected = f"one of {', '.join(AGGREGATORS)}"
-        raise ConfigError(what, expected=expected, remedy=remedies.EXTRACT_GLOBAL)
-    if name not in AGGREGATORS:
-        expected = f"one of {', '.join(AGGREGATORS)}, superglobal"
-        raise ConfigError(f"there is no global descriptor '{name}'", expected=expected)
+    what = "global=cls is no sum of local descriptors: the backbone gives it"
+    expected = f"one of {', '.join(AGGREGATORS)}"
+    check_config(name != "cls", what, expected, remedy=remedies.EXTRACT_GLOBAL)
+    what, expected = f"there is no global descriptor '{name}'", f"{expected}, superglobal"
+    check_config(name in AGGREGATORS, what, expected)
     return AGGREGATORS[name](**arguments)
 
 

@@ -32,9 +32,7 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True)
 class Job:
-    """One image: its name, its file (or what else `as_image` takes) and the part of it to describe
-    (None: all).
-    """
+    """One image: its name, its file (or what `as_image` takes), and the part of it (None: all)."""
 
     name: str
     image: ImageLike
@@ -110,9 +108,7 @@ def prepare_job(job: Job, prepare: Callable[..., Any]) -> Any:
 
 
 def batches_of(prepared: Sequence[Any], bound: int) -> list[list[int]]:
-    """Indices of prepared images in batches of one shape, at most `bound` pixels together. A batch
-    has at least one image; 0: one by one.
-    """
+    """Indices of images in batches of one shape, each one image or at most `bound` pixels."""
     groups: dict[Any, list[list[int]]] = {}
     for index, item in enumerate(prepared):
         batches = groups.setdefault(item.shape if bound > 0 else index, [[]])

@@ -116,8 +116,7 @@ def extract_descriptors(
     part = [job.name for job in jobs]
     outputs = []
     if local is not None:
-        path = shard_path(local, shard)
-        outputs.append(_local_output(backbone, path, part, binarization, crop))
+        outputs.append(_local_output(backbone, shard_path(local, shard), part, binarization, crop))
     if vectors is not None:
         outputs.append(_global_output(backbone, shard_path(vectors, shard), part, crop))
     for output in outputs:

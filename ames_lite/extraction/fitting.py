@@ -64,9 +64,7 @@ def fit_binarization(
     max_images: int = 5000,
     overwrite: bool = False,
 ) -> Path:
-    """Write the projection and return its path. Raises BadInput for a packed store and for too few
-    descriptors.
-    """
+    """Write the projection; returns its path. BadInput for packed stores and few descriptors."""
     refuse_existing(Path(output), overwrite)
     require(bits >= 8 and bits % 8 == 0, f"bits is {bits}", expected="a multiple of 8")
     store = open_floats(store_path, names)
@@ -96,8 +94,7 @@ def sample_evenly(
     what = f"max_images is {max_images}, max_descriptors {max_descriptors}"
     require(min(max_images, max_descriptors) >= 1, what, expected="both at least 1")
     done = np.flatnonzero(store.status == DONE)
-    what = "all images failed in extraction"
-    require(len(done), what, where=store.path, remedy=store.remedy)
+    require(len(done), "all images failed in extraction", where=store.path, remedy=store.remedy)
     rows = spread(done, max_images)
     each = -(-max_descriptors // len(rows))
     rng = np.random.default_rng(seed)
@@ -127,8 +124,7 @@ def fit_whitening(
     BadInput for fewer images than dim + 1, NaN, and for descriptors that span fewer directions.
     """
     refuse_existing(Path(output), overwrite)
-    expected = f"one of {', '.join(METHODS)}"
-    require(method in METHODS, f"method is '{method}'", expected=expected)
+    require(method in METHODS, f"method is '{method}'", expected=f"one of {', '.join(METHODS)}")
     require(max_images >= 1, f"max_images is {max_images}", expected="at least 1")
     with GlobalStore(globals_path, names=names) as store:
         rows = spread(np.flatnonzero(store.status == DONE), max_images)

@@ -74,9 +74,7 @@ def import_features(
     listed, keys = _names_and_keys(source, names, where)
     survey = _survey(source, listed, keys, vectors)
     _refuse(survey, len(listed), how, where)
-    rules = Rules(
-        survey.columns, survey.width, source.grid, how.pixels, bool(how.packed), how.top_k
-    )
+    rule = Rules(survey.columns, survey.width, source.grid, how.pixels, bool(how.packed), how.top_k)
     made = {**made_by, "imported": source.form, "source_digest": source.digest}
     dim, dtype, anew = survey.width, how.dtype, how.overwrite
     create: type[DescriptorWriter | GlobalWriter]
@@ -88,11 +86,8 @@ def import_features(
         made["positions"] = source.grid or f"pixels, whole numbers at their {how.pixels}s"
         made["precision"] = "packed bits" if how.packed else "float16 store"
         dim, dtype = (8 * dim, "uint8") if how.packed else (dim, "float16")
-        sizes = {
-            "max_count": min(survey.most, how.top_k or survey.most),
-            "dim": dim,
-            "dtype": dtype,
-        }
+        most = min(survey.most, how.top_k or survey.most)
+        sizes = {"max_count": most, "dim": dim, "dtype": dtype}
         wanted, create = store_layout(listed, **sizes), DescriptorWriter
     logger.info(announce(output, wanted, overwrite=anew))
 
@@ -100,7 +95,7 @@ def import_features(
         found = source.open(keys[name])
         if vectors:
             return vector_of(found)
-        return rules.local(found, found.size or _size(Path(image_root), name))
+        return rule.local(found, found.size or _size(Path(image_root), name))
 
     sizes |= {"resume": not anew, "overwrite": anew}
     with create(output, listed, provenance=made, **sizes) as writer:
@@ -163,8 +158,7 @@ def _refuse(survey: Survey, total: int, how: Options, where: str) -> None:
     remedy, fine = "features and a list that fit", not survey.bad or how.on_bad_image == "skip"
     require(fine, what, where=where, remedy=f"{remedy}, or on_bad_image=skip")
     require(survey.width, f"no image has a descriptor\n{shown}", where=where, remedy=remedy)
-    is_bytes = survey.kinds == {"uint8"}
-    fine = how.packed is not None if is_bytes else not how.packed
+    fine = how.packed is not None if survey.kinds == {"uint8"} else not how.packed
     what = f"descriptors are {', '.join(sorted(survey.kinds))}"
     expected = "for uint8: packed=true (packed bits, as of ORB) or packed=false (numbers)"
     require(fine, what, where=where, expected=expected)

@@ -61,15 +61,9 @@ def merge_stores(
         stores = in_order_of(names, opened, OF_GLOBAL if of_globals else OF_LOCAL)
         linked = how == "virtual"
         with progress_bar(len(names), "merge", "image", shown=not linked) as bar:
-            return join_stores(
-                stores,
-                output,
-                linked=linked,
-                compression=compression,
-                overwrite=overwrite,
-                keep=keep,
-                progress=bar.update,
-            )
+            options: dict[str, Any] = {"linked": linked, "overwrite": overwrite, "keep": keep}
+            options |= {"compression": compression, "progress": bar.update}
+            return join_stores(stores, output, **options)
 
 
 def _open_globals(path: str | Path) -> GlobalStore:
@@ -142,20 +136,13 @@ def append_distractors(
         stores = {what: _open(what, found, lists, stack) for what in ("local", *kinds)}
         for side in SIDES:
             for what in stores:
-                join_stores(
-                    stores[what][side],
-                    targets[f"{side} {what}"],
-                    names=names[side],
-                    linked=what == "local",
-                    overwrite=overwrite,
-                    keep=True,
-                )
+                both, linked = (stores[what][side], targets[f"{side} {what}"]), what == "local"
+                join_stores(*both, names=names[side], linked=linked, overwrite=overwrite, keep=True)
             if overwrite or not targets[side].exists():
                 write_image_list(targets[side], ImageList(tuple(names[side])))
             found_names = read_image_list(targets[side]).names
             what, expected = "the list is there already, with other images", "overwrite=true"
-            same = found_names == tuple(names[side])
-            require(same, what, where=targets[side], expected=expected)
+            require(found_names == tuple(names[side]), what, where=targets[side], expected=expected)
     query, gallery = tuple(names["query"]), tuple(names["gallery"])
     renamed = replace(truth, query_names=query, gallery_names=gallery)  # its rows stay
     write_ground_truth(targets["gnd"], renamed)

@@ -117,8 +117,7 @@ class AMES(SimilarityHead[EncodedImages]):
         for side, images in ((2, query), (1, gallery)):
             if images.valid is not None:
                 pairs = pairs * images.valid.unsqueeze(side)
-        total = pairs.sum((1, 2), keepdim=True)
-        pairs = pairs / total.clamp_min(torch.finfo(pairs.dtype).tiny)
+        pairs = pairs / pairs.sum((1, 2), keepdim=True).clamp_min(torch.finfo(pairs.dtype).tiny)
         return PairWeights(pairs, read[:, :at], read[:, at + 1 :])
 
     def _classify(self, match: Tensor) -> Tensor:

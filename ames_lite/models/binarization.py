@@ -85,8 +85,7 @@ def principal_directions(x: Tensor, num: int) -> Tensor:
 
 def random_rotation(dim: int, generator: Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """A random orthogonal [D, D] on the CPU."""
-    noise = torch.randn(dim, dim, generator=generator, dtype=dtype)
-    return torch.linalg.qr(noise)[0]
+    return torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=dtype))[0]
 
 
 def nearest_rotation(points: Tensor, targets: Tensor) -> Tensor:

@@ -51,8 +51,7 @@ def lay_out(query: EncodedImages, gallery: EncodedImages) -> Layout:
     if query.valid is None and gallery.valid is None:
         return Layout(num_query, None, None, None)
     match = query.tokens.new_ones(query.tokens.shape[0], 1, dtype=torch.bool)
-    parts = [_valid(query), match, _valid(gallery)]
-    keys = torch.cat(parts, dim=1)[:, None, None]
+    keys = torch.cat([_valid(query), match, _valid(gallery)], dim=1)[:, None, None]
     query_keys = None if query.valid is None else keys[..., : num_query + 1]
     gallery_keys = None if gallery.valid is None else keys[..., num_query:]
     return Layout(num_query, query_keys, gallery_keys, keys)
@@ -80,8 +79,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     size = max(1, ENTRIES // (q[0, :, :, 0].numel() * k.shape[2]))
     masks = [mask] * len(q) if mask is None or len(mask) == 1 else mask.split(size)
     parts = zip(q.split(size), k.split(size), v.split(size), masks, strict=False)
-    found = [checkpoint(_products, *part, use_reentrant=False) for part in parts]
-    return torch.cat(found)
+    return torch.cat([checkpoint(_products, *part, use_reentrant=False) for part in parts])
 
 
 def _products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -259,9 +257,7 @@ class PairLayer(nn.Module):
         return self.linear2(hidden.relu() if hidden.requires_grad else hidden.relu_())
 
     def read_match(self, x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-        """The match token [B, D] after cross-attention and feed-forward, in full precision; and
-        the logits [B, H, N] of its attention.
-        """
+        """The match token [B, D] after this layer, in full precision, and its logits [B, H, N]."""
         valid = None if layout.all_keys is None else layout.all_keys[:, 0, 0]
         with torch.autocast(x.device.type, enabled=False):
             x_in = self._before(self.norm2, x)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ames_lite.errors import BadInput, ConfigError
+from ames_lite.errors import ConfigError, require
 from ames_lite.models.binarization import unpack_bits
 from ames_lite.models.head import Encoding, PairWeights, SimilarityHead, check_sizes, weights_of
 
@@ -55,9 +55,8 @@ class Chamfer(SimilarityHead[Encoding]):
 def _cosines(query: Encoding, gallery: Encoding) -> Tensor:
     """[B, Q, T]"""
     widths = query.tokens.shape[-1], gallery.tokens.shape[-1]
-    if widths[0] != widths[1]:
-        what = f"query has descriptors of width {widths[0]} and gallery of {widths[1]}"
-        raise BadInput(what, expected="one width")
+    what = f"query has descriptors of width {widths[0]} and gallery of {widths[1]}"
+    require(widths[0] == widths[1], what, expected="one width")
     return query.tokens @ gallery.tokens.transpose(1, 2)
 
 

@@ -189,9 +189,7 @@ def _weighed(problem: Transport) -> Iterator[tuple[Tensor, Tensor, Tensor | None
 
 
 def best_matches(problem: Transport) -> tuple[Tensor, Tensor]:
-    """The probability of the best match of every query [B, Q] and gallery [B, T] descriptor: a
-    share of the descriptor's mass. Padding has 0.
-    """
+    """The shares of mass [B, Q], [B, T] of descriptors at their best match; of padding 0."""
     (rows, u, of_query), (columns, v, of_gallery) = _weighed(problem)
     there, back = rows.amax(2).log() + u, columns.amax(2).log() + v
     return _without(there, of_query).exp(), _without(back, of_gallery).exp()

@@ -24,9 +24,7 @@ BLOCK_ENTRIES = 2**27  # ... elsewhere: half a GiB
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """Base of the encodings of all heads. Every tensor is [B, …]; those of `of_image` have no axis
-    of descriptors, the others are [B, N, …].
-    """
+    """Base of encodings: tensors are [B, N, …], those of `of_image` [B, …]."""
 
     tokens: Tensor  # [B, N, D]
     valid: Tensor | None  # [B, N] bool, True = a real descriptor; None where all are
@@ -193,9 +191,7 @@ class SimilarityHead(nn.Module, Generic[E]):
         raise BadInput(what, expected="return_tokens=False, or the head 'ames'")
 
     def explain(self, query: E, gallery: E) -> PairWeights:
-        """Which descriptors the logits of the pairs come from. Computed here alone: `score` does
-        nothing for it. Raises BadInput.
-        """
+        """Which descriptors the logits come from, computed here alone. Raises BadInput."""
         return self._explain(*spread(self.encoding, query, gallery))
 
     def _explain(self, query: E, gallery: E) -> PairWeights:
@@ -225,8 +221,7 @@ class SimilarityHead(nn.Module, Generic[E]):
         [B, Q], [B, T]: bool, True on padding (as published). Raises BadInput.
         """
         encoded = []
-        sides = (("src", src_local, src_mask), ("tgt", tgt_local, tgt_mask))
-        for side, local, mask in sides:
+        for side, local, mask in (("src", src_local, src_mask), ("tgt", tgt_local, tgt_mask)):
             self._check_descriptors(local, f"{side}_local")
             assert local is not None  # for the type checker: the line above refuses None
             _check_finite(local, f"{side}_local")

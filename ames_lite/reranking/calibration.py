@@ -5,18 +5,16 @@ split conformal prediction (Vovk et al., 2005) from the best score of every quer
 images are taken out of the gallery. Both are kept with the head (meta.json).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
-from ames_lite.errors import BadInput, explained, require
+from ames_lite.errors import explained, require
 
 Floats = npt.NDArray[np.floating[Any]]
 Flags = npt.NDArray[np.bool_]
@@ -56,8 +54,7 @@ class Curve:
 
     def score_of(self, probability: float) -> float:
         """The least score of that probability; infinite where none has it."""
-        if not 0 < probability < 1:
-            raise BadInput(f"a probability is {probability}", expected="between 0 and 1")
+        require(0 < probability < 1, f"a probability is {probability}", expected="between 0 and 1")
         reached = np.flatnonzero(np.asarray(self.probabilities) >= probability)
         if not len(reached):
             return math.inf
@@ -72,7 +69,7 @@ class Curve:
         return sum(row.pairs * abs(row.predicted - row.observed) for row in rows) / max(pairs, 1)
 
     @classmethod
-    def from_json(cls, content: Any) -> Curve:
+    def from_json(cls, content: Any) -> Self:
         scores, probabilities = map(float, content["scores"]), map(float, content["probabilities"])
         bins = tuple(Bin(**row) for row in content["reliability"])
         return cls(tuple(scores), tuple(probabilities), bins)
@@ -103,14 +100,13 @@ class Calibration:
         most a share of max_false get one; the strictest of the data sets. Raises BadInput for a
         share outside (0, 1), or below what so few queries can promise.
         """
-        if not 0 < max_false < 1:
-            raise BadInput(f"max_false is {max_false}", expected="a share between 0 and 1")
+        what = f"max_false is {max_false}"
+        require(0 < max_false < 1, what, expected="a share between 0 and 1")
         thresholds = []
         for name, best in self.absent.items():
             rank = math.ceil((1 - max_false) * (len(best) + 1))
-            if rank > len(best):
-                what = f"max_false is {max_false}, but only {len(best)} queries of {name} tell"
-                raise BadInput(what, expected=f"at least {1 / (len(best) + 1):.3f}")
+            few = f"{what}, but only {len(best)} queries of {name} tell"
+            require(rank <= len(best), few, expected=f"at least {1 / (len(best) + 1):.3f}")
             thresholds.append(best[rank - 1])
         return max(thresholds)
 
@@ -119,10 +115,9 @@ class Calibration:
         return {**asdict(self), "ece": self.pairs.error, "ece_first": self.first.error}
 
     @classmethod
-    def from_json(cls, content: Any) -> Calibration:
+    def from_json(cls, content: Any) -> Self:
         """Raises BadInput for what is no calibration."""
-        kinds = (KeyError, TypeError, ValueError, AttributeError)
-        with explained(NONE, kinds, expected=EXPECTED):
+        with explained(NONE, (KeyError, TypeError, ValueError, AttributeError), expected=EXPECTED):
             absent = {str(k): tuple(map(float, v)) for k, v in content["absent"].items()}
             pairs, first = (Curve.from_json(content[key]) for key in ("pairs", "first"))
         return cls(pairs, first, absent)
@@ -181,9 +176,8 @@ def fit_calibration(outcomes: Mapping[str, Outcome]) -> Calibration:
 def _curve(samples: Sequence[tuple[Floats, Flags, Rows]], folds: int = 5) -> Curve:
     """The isotonic fit; its reliability is that of fits without the queries that are predicted."""
     scores, right, query = (np.concatenate(parts) for parts in zip(*samples, strict=True))
-    if right.all() or not right.any():
-        what = f"{int(right.sum())} of {len(right)} candidates are right"
-        raise BadInput(what, expected="right and wrong ones among the candidates")
+    what, fine = f"{int(right.sum())} of {len(right)} candidates are right", not right.all()
+    require(fine and right.any(), what, expected="right and wrong ones among the candidates")
     left_out = np.zeros(len(scores))
     for number in range(folds):
         held = query % folds == number

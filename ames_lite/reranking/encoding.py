@@ -82,8 +82,7 @@ class Encoder:
         if not self._head.depends_on_padding:
             last = valid.shape[1] - valid[:, ::-1].argmax(axis=1)
             length = np.where(valid.any(axis=1), last, 1)
-        blank = _blank(store, descriptors, valid)
-        extent = Extent(length, valid.sum(axis=1) == length, blank)
+        extent = Extent(length, valid.sum(axis=1) == length, _blank(store, descriptors, valid))
         pinned = local.pin_memory() if self._device.type == "cuda" else local
         return Stored(store, rows, pinned, valid, extent)
 
@@ -123,22 +122,16 @@ class Encoder:
         return Encoded(bank, Extent(*map(np.concatenate, zip(*extents, strict=True))))
 
     def _encode(
-        self,
-        stored: Stored,
-        order: Rows,
-        lengths: Rows,
-        *,
-        gallery: bool = False,
-        masked: bool = False,
+        self, stored: Stored, order: Rows, length: Rows, gallery: bool = False, masked: bool = False
     ) -> list[tuple[Rows, Encoding]]:
-        """Batches of a block in this order, each padded to its longest of `lengths`: numbers and
-        images; masked: with `valid` even where all are.
+        """Numbers and images of a block in this order, batches padded to their longest `length`;
+        masked: with `valid` even where all are.
         """
         local = stored.descriptors.to(self._device, non_blocking=True)
         done: list[tuple[Rows, Encoding]] = []
 
         def encode(batch: slice) -> None:
-            chosen, longest = order[batch], int(lengths[batch].max())
+            chosen, longest = order[batch], int(length[batch].max())
             part = local[_run(chosen) or torch.from_numpy(chosen).to(self._device), :longest]
             part = part if stored.store.packed else part.float()
             valid = stored.valid[chosen, :longest]
@@ -149,7 +142,7 @@ class Encoder:
             except BadInput as error:
                 raise _located(error, stored, chosen, part) from error
 
-        self._batches.run(encode, lengths)
+        self._batches.run(encode, length)
         return done
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.records import Neighbors
 
 Array = npt.NDArray[np.generic]
@@ -20,10 +20,10 @@ Floats = npt.NDArray[np.float32]
 
 def check_ensemble(lamb: float, temp: float) -> None:
     """Raises BadInput unless lamb is in [0, 1] and temp is positive and finite."""
-    if not 0 <= lamb <= 1:
-        raise BadInput(f"lamb is {lamb}", expected="a weight of the global similarity in [0, 1]")
-    if not (temp > 0 and math.isfinite(temp)):
-        raise BadInput(f"temp is {temp}", expected="a positive factor of the logit")
+    expected = "a weight of the global similarity in [0, 1]"
+    require(0 <= lamb <= 1, f"lamb is {lamb}", expected=expected)
+    fine = temp > 0 and math.isfinite(temp)
+    require(fine, f"temp is {temp}", expected="a positive factor of the logit")
 
 
 def ensemble_scores(sims: Array, logits: Array, lamb: float, temp: float) -> Floats:
@@ -54,11 +54,11 @@ def rerank(neighbors: Neighbors, logits: Array, lamb: float, temp: float) -> Nei
     """
     check_ensemble(lamb, temp)
     ids, sims = neighbors.ids.astype(np.int32), neighbors.sims.astype(np.float32)  # copies
-    if logits.ndim != 2 or len(logits) != len(ids) or logits.shape[1] > ids.shape[1]:
-        what = f"logits {logits.shape} do not fit ids {ids.shape}"
-        raise BadInput(what, expected="logits [Q, num_rerank] for ids [Q, K], with num_rerank <= K")
-    if not np.isfinite(logits.astype(np.float32, copy=False)).all():
-        raise BadInput("logits have NaN or infinity", expected="finite numbers")
+    fits = logits.ndim == 2 and len(logits) == len(ids) and logits.shape[1] <= ids.shape[1]
+    expected = "logits [Q, num_rerank] for ids [Q, K], with num_rerank <= K"
+    require(fits, f"logits {logits.shape} do not fit ids {ids.shape}", expected=expected)
+    finite = np.isfinite(logits.astype(np.float32, copy=False)).all()
+    require(finite, "logits have NaN or infinity", expected="finite numbers")
     n = logits.shape[1]
     scores = ensemble_scores(sims[:, :n], logits, lamb, temp)
     order = stable_descending(scores)

@@ -15,6 +15,7 @@ from ames_lite.reranking.verification import Agreement, Places, Ransac, Verifier
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Weights = npt.NDArray[np.float32]
+Scorer = SimilarityHead | Verifier
 FITTED = 100  # heaviest matches that a homography is fitted to
 MIDDLE = (0.05, 0.95)  # of the weight along an axis: what a box holds without a homography
 LEAST_SIDE = 0.02  # of a box, as a share of the image's: below it the homography is degenerate
@@ -38,9 +39,7 @@ class PairExplanation:
     box: Box | None
 
     def matches(self, count: int = FITTED) -> npt.NDArray[np.int64]:
-        """Rows of query and candidate [M, 2]: the heaviest pairs, heaviest first, in which each
-        descriptor is the other's heaviest partner.
-        """
+        """Rows of query and candidate [M, 2] of each other's heaviest partners, heaviest first."""
         return heaviest(self.weights, count)
 
 
@@ -56,10 +55,7 @@ def heaviest(weights: Weights, count: int) -> npt.NDArray[np.int64]:
 
 @torch.no_grad()
 def explain(
-    scorer: SimilarityHead | Verifier,
-    query: LocalDescriptors,
-    candidate: LocalDescriptors,
-    region: Box | None = None,
+    scorer: Scorer, query: LocalDescriptors, candidate: LocalDescriptors, region: Box | None = None
 ) -> PairExplanation:
     """Which descriptors make the score of a pair, and where the query's region is in the candidate.
 

@@ -28,7 +28,9 @@ MOST_IMAGES = 4096  # of a block
 QUERY_BYTES = 1 << 24  # of queries read at a time
 Rows = npt.NDArray[np.integer]
 Logits = npt.NDArray[np.float32]
+Stores = tuple[DescriptorStore, DescriptorStore]  # of queries and gallery
 Chunk = tuple[Rows, Encoded]  # gallery rows, and the images
+Score = Callable[[Any, Any], Any]  # of two encodings
 Put = Callable[[Rows, Logits], None]  # takes numbers of pairs and their logits
 
 
@@ -51,20 +53,14 @@ class PairScoring:
     """One job of scoring with a head; `run` does it."""
 
     def __init__(
-        self,
-        head: SimilarityHead,
-        stores: tuple[DescriptorStore, DescriptorStore],
-        options: ScoringOptions,
-        task: PairTask,
+        self, head: SimilarityHead, stores: Stores, options: ScoringOptions, task: PairTask
     ) -> None:
         self.device = torch.device(options.device)
         self.options, self.stores, self.task = options, stores, task
         self.batches = Batches(self.device, options.batch_tokens)
         meter = ReadMeter(task.cost, stores)
         self.encoder = Encoder(head.to(self.device).eval(), self.batches, meter)
-        self.score: Callable[[Any, Any], Any] = (
-            _compiled(head.score) if options.compile else head.score
-        )
+        self.score: Score = _compiled(head.score) if options.compile else head.score
         self.cached: dict[int, list[Chunk]] = {}
 
     def run(self, put: Put) -> None:
@@ -95,8 +91,7 @@ class PairScoring:
         each = self.encoder.image_bytes(self.stores[0], options.query_count, gallery=False)
         groups, keep = -(-len(queries) // max(1, budget.queries // each)), 0
         if groups > 1:
-            each = self.encoder.image_bytes(store, count, gallery=True)
-            keep = budget.gallery // (images * each)
+            keep = budget.gallery // (images * self.encoder.image_bytes(store, count, gallery=True))
         for rows in np.array_split(queries, groups):
             self._score_group(rows, blocks, keep, put)
 
@@ -122,21 +117,20 @@ class PairScoring:
         with prefetched(partial(self.encoder.read, store, count=count), parts) as stored:
             return self.encoder.queries(stored, len(rows))
 
-    def _score_block(
-        self, queries: Encoded, query: Rows, chunks: list[Chunk], gallery: Rows
-    ) -> Logits:
-        found = torch.empty(len(query), device=self.device)
+    def _score_block(self, queries: Encoded, at: Rows, chunks: list[Chunk], rows: Rows) -> Logits:
+        """at: places in `queries` of the pairs' queries; rows: of their gallery images."""
+        found = torch.empty(len(at), device=self.device)
         order, blank, start = list[Rows](), list[Rows](), 0
-        for rows, images in chunks:
-            chosen, g = _members(gallery, rows)
-            q = query[chosen]
+        for own, images in chunks:
+            chosen, g = _members(rows, own)
+            q = at[chosen]
             alike = (queries.extent.length[q] // BUCKET, images.extent.length[g] // BUCKET)
             sort = np.lexsort((g, q, alike[1], alike[0]))
             self._score_pairs(queries, q[sort], images, g[sort], found[start : start + len(q)])
             order.append(chosen[sort])
             blank.append(chosen[queries.extent.blank[q] | images.extent.blank[g]])
             start += len(q)
-        logits = np.empty(len(query), np.float32)
+        logits = np.empty(len(at), np.float32)
         logits[np.concatenate(order)] = found.cpu().numpy()
         logits[np.concatenate(blank)] = NO_EVIDENCE
         return logits
@@ -160,8 +154,7 @@ class PairScoring:
 def _members(values: Rows, among: Rows) -> tuple[Rows, Rows]:
     """Which of values are among the rows (unique), and where each stands there."""
     order = np.argsort(among)
-    at = np.minimum(np.searchsorted(among, values, sorter=order), len(among) - 1)
-    places = order[at]
+    places = order[np.minimum(np.searchsorted(among, values, sorter=order), len(among) - 1)]
     chosen = np.flatnonzero(among[places] == values)
     return chosen, places[chosen]
 
@@ -171,7 +164,7 @@ def _row_bytes(store: DescriptorStore, count: int) -> int:
     return min(count, store.max_count) * width * store.dtype.itemsize
 
 
-def _compiled(score: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _compiled(score: Score) -> Score:
     """The same, compiled for all sizes on first use. Raises BadInput where that fails."""
     from torch._dynamo.exc import TorchDynamoException
 

@@ -21,6 +21,7 @@ LAMB, TEMP = PUBLISHED_HEADS["dinov2_ames"][2:]  # of a head that brings none
 EXPECTED = "descriptors of one image, float [T, D] or packed bits, uint8 [T, D/8]"
 CHUNK = 1024  # candidates that are read and converted at a time
 Array = npt.NDArray[Any]
+Float32 = npt.NDArray[np.float32]
 Described = LocalDescriptors | Array | Tensor
 
 
@@ -74,26 +75,20 @@ class Reranker:
         given = None if sims is None else as_sims(sims, count, kind)
         return self.ordered(self.logits(query, candidates), given)
 
-    def ordered(
-        self, logits: npt.NDArray[np.float32], sims: npt.NDArray[np.float32] | None = None
-    ) -> Neighbors:
+    def ordered(self, logits: Float32, sims: Float32 | None = None) -> Neighbors:
         """As `rerank`, of logits [K] that are known."""
         lamb, count = 0.0 if sims is None else self.lamb, len(logits)
         given = np.zeros(count, np.float32) if sims is None else sims
         near = Neighbors(np.arange(count, dtype=np.int32)[None], given[None], count)
         return rerank(near, logits[None], lamb, self.temp)
 
-    def scores(
-        self, query: Described | StoredRow, candidates: Candidates
-    ) -> npt.NDArray[np.float32]:
+    def scores(self, query: Described | StoredRow, candidates: Candidates) -> Float32:
         """sigmoid(temp * logit) [K], the scores without sims, in the order of the candidates."""
         logits = self.logits(query, candidates)
         return ensemble_scores(np.zeros_like(logits), logits, 0.0, self.temp)
 
     @torch.inference_mode()
-    def logits(
-        self, query: Described | StoredRow, candidates: Candidates
-    ) -> npt.NDArray[np.float32]:
+    def logits(self, query: Described | StoredRow, candidates: Candidates) -> Float32:
         """The head's logits [K] of the query with each candidate; the query is encoded once.
         Descriptors of zeros count as none; where an image has none at all the logit is NO_EVIDENCE.
         For a head that depends on padding, candidates of equal lengths go together.
@@ -107,7 +102,7 @@ class Reranker:
         logits = np.concatenate(parts)
         return logits if len(asked) else np.full_like(logits, NO_EVIDENCE)
 
-    def _scored(self, query: Encoding, images: Tensor | list[Tensor]) -> npt.NDArray[np.float32]:
+    def _scored(self, query: Encoding, images: Tensor | list[Tensor]) -> Float32:
         """Logits of images, [n, T, D] or a list of [T, D]."""
         logits = np.empty(len(images), np.float32)
         for rows in self._batches([len(image) for image in images]):
@@ -118,16 +113,11 @@ class Reranker:
             scored = self.model.score(query, self.model.encode(part, valid, gallery=True))
             assert isinstance(scored, Tensor)
             logits[rows] = scored.float().cpu().numpy()
-        blank = [len(image) == 0 for image in images]
-        return np.where(blank, np.float32(NO_EVIDENCE), logits)
+        return np.where([len(image) == 0 for image in images], np.float32(NO_EVIDENCE), logits)
 
     @torch.inference_mode()
-    def logits_of(
-        self, requests: Sequence[tuple[Described, Sequence[Described]]]
-    ) -> list[npt.NDArray[np.float32]]:
-        """As `logits` of every query with its candidates; the pairs of all go to the head together,
-        but not to one that depends on padding.
-        """
+    def logits_of(self, requests: Sequence[tuple[Described, Sequence[Described]]]) -> list[Float32]:
+        """As `logits` of every query; all pairs together, but for heads that depend on padding."""
         if len(requests) == 1 or self.model.depends_on_padding:
             return [self.logits(*request) for request in requests]
         asked = [_one(query) for query, _ in requests]
@@ -209,9 +199,8 @@ def _checked(described: Described, what: str) -> Array | Tensor:
             given = np.asarray(given)
     floating = given.is_floating_point() if isinstance(given, Tensor) else given.dtype.kind == "f"
     packed = given.dtype in (torch.uint8, np.uint8)
-    if given.ndim != 2 or not (packed or floating):
-        what = f"{what} has shape {list(given.shape)} and dtype {given.dtype}"
-        raise BadInput(what, expected=EXPECTED)
+    what = f"{what} has shape {list(given.shape)} and dtype {given.dtype}"
+    require(given.ndim == 2 and (packed or floating), what, expected=EXPECTED)
     return given
 
 
@@ -232,9 +221,7 @@ def _without_zeros(image: Array | Tensor) -> Tensor:
 
 
 def _all_without_zeros(block: Array | Tensor) -> Tensor | list[Tensor]:
-    """The same of [n, T, D]: a list where an image may lose some, or has numbers that are not
-    finite, which `_padded` refuses.
-    """
+    """The same of [n, T, D]; a list where images may lose some, or are not finite."""
     floats = _floats(block)
     sums = floats.sum(dim=-1)  # the fastest look: 0 of a descriptor of zeros, and of few others
     whole = floats.dtype == torch.uint8 or bool(((sums != 0) & sums.isfinite()).all())
@@ -244,12 +231,10 @@ def _all_without_zeros(block: Array | Tensor) -> Tensor | list[Tensor]:
 def _padded(images: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor | None]:
     """One batch [B, T, D] and valid [B, T] (None without padding) of images of any lengths."""
     widths, dtypes = {image.shape[1] for image in images}, {image.dtype for image in images}
-    if len(widths) > 1 or len(dtypes) > 1:
-        what = f"descriptors of widths {sorted(widths)} and dtypes {sorted(map(str, dtypes))}"
-        raise BadInput(what, expected="one width and one dtype")
-    if not all(bool(torch.isfinite(image).all()) for image in images):
-        what = "descriptors have NaN or infinite entries"
-        raise BadInput(what, expected="finite float32 numbers")
+    what = f"descriptors of widths {sorted(widths)} and dtypes {sorted(map(str, dtypes))}"
+    require(max(len(widths), len(dtypes)) <= 1, what, expected="one width and one dtype")
+    finite = all(bool(torch.isfinite(image).all()) for image in images)
+    require(finite, "descriptors have NaN or infinite entries", expected="finite float32 numbers")
     lengths = torch.tensor([len(image) for image in images])
     there = [image if len(image) else image.new_zeros(1, image.shape[1]) for image in images]
     batch = pad_sequence(there, batch_first=True)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, chosen
+from ames_lite.errors import BadInput, chosen, require
 from ames_lite.models import SimilarityHead
 from ames_lite.processes import ALONE, Processes
 from ames_lite.records import LocalDescriptors, Neighbors, PairScores
 from ames_lite.reranking.batches import prefetched
 from ames_lite.reranking.ensemble import rerank
-from ames_lite.reranking.pair_scoring import PairScoring, Put, ScoringOptions
+from ames_lite.reranking.pair_scoring import PairScoring, Put, ScoringOptions, Stores
 from ames_lite.reranking.tasks import Cost, PairTask, ReadMeter, gallery_blocks
 from ames_lite.reranking.verification import VERIFIERS, Verifier
 from ames_lite.runtime import cpu_threads
@@ -31,7 +31,6 @@ from ames_lite.stores.pair_scores import PartialScores
 __all__ = ["Cost", "PairScorer", "ScoringOptions", "verifier_scorer"]
 Rows = npt.NDArray[np.integer]
 Ids = npt.NDArray[np.int64]
-Stores = tuple[DescriptorStore, DescriptorStore]  # of queries and gallery
 Check = Callable[[Mapping[str, Any], object], None]
 VERIFIED_IMAGES = 16  # gallery images read at a time for a verifier
 
@@ -92,38 +91,34 @@ def verifier_scorer(name: str, **arguments: Any) -> PairScorer:
     return PairScorer(verifier, name, settings, verifier.check)
 
 
-def _verify(
-    verifier: Verifier, stores: Stores, options: ScoringOptions, task: PairTask, put: Put
-) -> None:
+def _verify(model: Verifier, stores: Stores, how: ScoringOptions, task: PairTask, put: Put) -> None:
     meter = ReadMeter(task.cost, stores)
 
     def read(store: DescriptorStore, count: int, rows: Rows) -> dict[int, LocalDescriptors]:
         with meter.reading():
             images = {int(row): store.read(int(row), count) for row in rows}
         for row, image in images.items():
-            size = image.descriptors.nbytes + image.xy.nbytes
-            meter.note(store, count, np.array([row]), size)
+            meter.note(store, count, np.array([row]), image.descriptors.nbytes + image.xy.nbytes)
         return images
 
-    queries = read(stores[0], options.query_count, np.unique(task.query[task.todo]))
+    queries = read(stores[0], how.query_count, np.unique(task.query[task.todo]))
     blocks = gallery_blocks(task.gallery, task.todo, VERIFIED_IMAGES)
-    read_block = partial(read, stores[1], options.gallery_count)
+    read_block = partial(read, stores[1], how.gallery_count)
     with prefetched(read_block, [np.unique(task.gallery[pairs]) for pairs in blocks]) as ahead:
         for pairs, images in zip(blocks, ahead, strict=True):
             for p in pairs:
                 pair = queries[int(task.query[p])], images[int(task.gallery[p])]
-                put(np.array([p]), np.array([verifier.score(*pair)], np.float32))
+                put(np.array([p]), np.array([model.score(*pair)], np.float32))
 
 
 def _check_width(head: SimilarityHead, store: DescriptorStore, dim: int) -> None:
     """Raises BadInput for a store that the head does not take; packed ones are counted in bits."""
     wanted = (head.packed_bits if store.packed else head.dim_in) or dim
-    if store.dim != wanted:
-        kind = "packed descriptors of {} bits" if store.packed else "descriptors of width {}"
-        what = f"the store has {kind.format(store.dim)}"
-        expected = f"{kind.format(wanted)}, as the head takes them"
-        remedy = "use the desc_name that the head was trained on"
-        raise BadInput(what, where=store.path, expected=expected, remedy=remedy)
+    kind = "packed descriptors of {} bits" if store.packed else "descriptors of width {}"
+    what = f"the store has {kind.format(store.dim)}"
+    expected = f"{kind.format(wanted)}, as the head takes them"
+    remedy = "use the desc_name that the head was trained on"
+    require(store.dim == wanted, what, where=store.path, expected=expected, remedy=remedy)
 
 
 def _put(task: PairTask, stores: Stores, pairs: Rows, logits: npt.NDArray[np.float32]) -> None:

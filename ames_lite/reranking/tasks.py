@@ -4,22 +4,19 @@ Pairs are numbered by gallery row, then query row, so that a block of gallery ro
 pairs; processes share them by gallery rows. Axis letter: P pairs of the run.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.processes import ALONE, Processes
+from ames_lite.processes import Processes
 from ames_lite.records import PairScores
 from ames_lite.runtime import progress_bar
 from ames_lite.stores.descriptor_store import DescriptorStore
@@ -59,7 +56,7 @@ class Cost:
         """None where nothing was read."""
         return self.bytes_read / self.unique_bytes if self.unique_bytes > 0 else None
 
-    def joined(self, processes: Processes) -> Cost:
+    def joined(self, processes: Processes) -> Self:
         """Of all processes, in each of them."""
         if processes.size == 1:
             return self
@@ -103,11 +100,7 @@ class PairTask:
     """
 
     def __init__(
-        self,
-        query: Rows,
-        gallery: Rows,
-        kept: PartialScores | None = None,
-        processes: Processes = ALONE,
+        self, query: Rows, gallery: Rows, kept: PartialScores | None, processes: Processes
     ) -> None:
         order = np.lexsort((query, gallery))
         self.query, self.gallery = (rows[order].astype(np.int32) for rows in (query, gallery))
@@ -147,7 +140,7 @@ class PairTask:
         rows = self.gallery[todo]
         return len(todo) if at >= len(todo) else int(np.searchsorted(rows, rows[at], "left"))
 
-    def __enter__(self) -> PairTask:
+    def __enter__(self) -> Self:
         if self._kept is not None:
             self._kept.begin(self.logit, self.done)
         kept = len(self.query) - len(self.todo) if self._processes.size == 1 else 0
@@ -156,9 +149,7 @@ class PairTask:
         self._began = time.perf_counter()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: object, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, value: object, trace: object) -> None:
         self._bar.close()
         self.cost.seconds_scoring = time.perf_counter() - self._began
         if self._kept is None:

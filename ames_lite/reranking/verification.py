@@ -136,8 +136,7 @@ class Ransac(Verifier):
 
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
         """The number of inliers; 0 below min_matches. BadInput where positions are unknown."""
-        found = mutual_matches(query, gallery)
-        places = self.agreeing(query, gallery, found.rows()).places
+        places = self.agreeing(query, gallery, mutual_matches(query, gallery).rows()).places
         errors = [self.threshold * max(image.size) for image in (query, gallery)]
         spots = min(_spots(*part) for part in zip(places, errors, strict=True))
         count = spots if 2 * spots < len(places[0]) else len(places[0])
@@ -151,9 +150,7 @@ class Ransac(Verifier):
     def agreeing(
         self, query: LocalDescriptors, gallery: LocalDescriptors, matches: npt.NDArray[np.int64]
     ) -> Agreement:
-        """Those of matches [M, 2], rows of query and gallery, that agree with one homography.
-        Raises BadInput where positions are unknown.
-        """
+        """Those of matches [M, 2] that agree with one homography. BadInput without positions."""
         if not (query.placed and gallery.placed):
             raise BadInput("positions are unknown", expected="x, y of every descriptor")
         here, there = (pixels(i)[matches[:, n]] for n, i in enumerate((query, gallery)))
@@ -215,8 +212,7 @@ class Lighterglue(Verifier):
 
     def __post_init__(self) -> None:
         fine = isinstance(self.threshold, int | float) and 0 <= self.threshold < 1
-        what = f"threshold is {self.threshold!r}"
-        require(fine, what, expected="a number from 0, below 1")
+        require(fine, f"threshold is {self.threshold!r}", expected="a number from 0, below 1")
 
     @property
     def rule(self) -> str:
@@ -257,6 +253,4 @@ def _as_input(image: LocalDescriptors) -> dict[str, Any]:
     }
 
 
-VERIFIERS: dict[str, type[Verifier]] = {
-    kind.name: kind for kind in (MutualNearest, Ransac, Lighterglue)
-}
+VERIFIERS: dict[str, type[Verifier]] = {v.name: v for v in (MutualNearest, Ransac, Lighterglue)}

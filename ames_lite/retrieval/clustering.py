@@ -68,8 +68,7 @@ def check_clustering(num_clusters: int, seed: int, iterations: int, distance: st
     fits = min(num_clusters, iterations) >= 1 and 0 <= seed < 2**31
     what = f"num_clusters {num_clusters}, iterations {iterations}, seed {seed}"
     require(fits, what, expected="counts of at least 1, a seed from 0 to 2147483647")
-    known = distance in DISTANCES
-    require(known, f"distance is '{distance}'", expected=" or ".join(DISTANCES))
+    require(distance in DISTANCES, f"distance is '{distance}'", expected=" or ".join(DISTANCES))
 
 
 def _chunks(blocks: Blocks) -> Iterator[Tensor]:

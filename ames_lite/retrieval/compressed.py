@@ -55,8 +55,7 @@ def compressed_knn(
     queries, _, own = rows.search_sides(query, gallery, own)
     width = min(k, len(gallery) - int((own >= 0).any()))
     options = _settled(options or IvfPq(), gallery)
-    index = _filled(gallery, options)
-    ids, sims = _search(index, queries, gallery, own, width, options)
+    ids, sims = _search(_filled(gallery, options), queries, gallery, own, width, options)
     neighbors = Neighbors(ids, sims, len(gallery))
     some = rows.sampled_points(len(queries), options.recall_queries, options.seed)
     exact = exact_knn(queries[some], gallery, width, own=own[some], device=device)
@@ -84,8 +83,7 @@ def _settled(options: IvfPq, gallery: Gallery) -> IvfPq:
     size = options.code_size or max(n for n in divisors if n <= CODE_SIZE)
     near = sorted(sorted(divisors, key=lambda n: abs(n - size))[:4])
     what = f"code_size {size} does not divide the width {dim}"
-    expected = f"a divisor, such as {', '.join(map(str, near))}"
-    require(dim % size == 0, what, expected=expected)
+    require(dim % size == 0, what, expected=f"a divisor, such as {', '.join(map(str, near))}")
     return replace(options, nlist=nlist, code_size=size)
 
 
@@ -137,8 +135,7 @@ def _refined(query: Float32, gallery: Gallery, near: Ids, k: int) -> tuple[Ids32
         if inside.any():
             low, high = int(near[inside].min()), int(near[inside].max()) + 1
             block = float_range(gallery, low, high)
-            found = similarities(query, block, np.where(inside, near - low, -1))
-            sims[inside] = found[inside]
+            sims[inside] = similarities(query, block, np.where(inside, near - low, -1))[inside]
     order = np.argsort(-sims, axis=1, kind="stable")[:, :k]  # near ascends: ties are by id
     found_ids = np.take_along_axis(near, order, axis=1).astype(np.int32)
     return found_ids, np.take_along_axis(sims, order, axis=1)

@@ -129,8 +129,7 @@ def refined_vectors(vectors: Float64, neighbors: int, beta: float) -> Float64:
     np.put_along_axis(used, near, np.take_along_axis(weights, near, axis=1), axis=1)
     total = used.sum(axis=1, keepdims=True)
     what = f"beta is {beta}: the weights of an image and its neighbors sum to {total.min():g}"
-    expected = "a sum above 0: a smaller beta, or fewer neighbors"
-    require((total > 0).all(), what, expected=expected)
+    require((total > 0).all(), what, expected="a sum above 0: a smaller beta, or fewer neighbors")
     return used @ vectors / total
 
 

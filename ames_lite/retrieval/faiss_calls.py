@@ -42,8 +42,7 @@ def ivf_pq_index(dim: int, nlist: int, code_size: int, seed: int) -> Any:
     dim must be a multiple of code_size; memory: code_size + 8 bytes a row. Source: Jégou, Douze and
     Schmid, "Product quantization for nearest neighbor search", 2011.
     """
-    factory = f"IVF{nlist},PQ{code_size}x8"
-    index: Any = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(dim, f"IVF{nlist},PQ{code_size}x8", faiss.METRIC_INNER_PRODUCT)
     for clustering in (index.cp, index.pq.cp):
         clustering.seed = seed
         clustering.min_points_per_centroid = 1

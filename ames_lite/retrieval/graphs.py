@@ -80,8 +80,7 @@ class Kreciprocal(KreciprocalSettings, parts.Reranker):
             points, probes = _all_points(search)
             encoding = encoded(points, self.k1, self.k2, search.device)
             for q, probe in enumerate(probes.tolist()):
-                others = ids[q].astype(np.int64)
-                self._reorder(ids[q], sims[q], points, encoding, probe, others)
+                self._reorder(ids[q], sims[q], points, encoding, probe, ids[q].astype(np.int64))
         else:
             for q, near in search.listed(ids[:, : self.num]):
                 points = parts.directions(np.concatenate([search.query[q : q + 1], near]))
@@ -115,8 +114,7 @@ def encoded(points: Float32, k1: int, k2: int, device: str = "cpu") -> Encoding:
     weights = np.exp(_cosines(points, sets.row, sets.col) - 1)
     vectors = sparse.coo_array((weights, (sets.row, sets.col)), wide.shape).tocsr()
     if k2 > 1:
-        mates = _neighborhoods(near, k2 - 1)
-        vectors = (mates @ vectors) / (1 + near[:, : k2 - 1].shape[1])
+        vectors = (_neighborhoods(near, k2 - 1) @ vectors) / (1 + near[:, : k2 - 1].shape[1])
     return Encoding(vectors, vectors.T.tocsr(), np.asarray(vectors.sum(axis=1)))
 
 
@@ -126,8 +124,7 @@ def _neighborhoods(near: Ids32, k: int) -> Any:
     columns = np.concatenate([own, near[:, :k]], axis=1)
     rows = np.broadcast_to(own, columns.shape)
     ones = np.ones(columns.size, np.int32)
-    places = (rows.ravel(), columns.ravel())
-    return sparse.coo_array((ones, places), (len(near), len(near))).tocsr()
+    return sparse.coo_array((ones, (rows.ravel(), columns.ravel())), (len(near), len(near))).tocsr()
 
 
 def _mutual(near: Ids32, k: int) -> Any:

@@ -24,9 +24,7 @@ WINDOW = 5  # side of rGeM's windows
 
 
 def gem(descriptors: Floats, count: npt.NDArray[np.integer], power: float = 3.0) -> Float32:
-    """GeM vectors [N, D] float32 of descriptors [N, K, D], of which the first count[n] are real.
-    Raises BadInput for NaN or infinity among these.
-    """
+    """GeM [N, D] of descriptors [N, K, D], the first count[n] real. BadInput if not finite."""
     vectors = np.empty((len(descriptors), descriptors.shape[-1]))
     for n, values in _real(descriptors, count):
         # scaled, so that no power of a large number is infinite
@@ -37,9 +35,7 @@ def gem(descriptors: Floats, count: npt.NDArray[np.integer], power: float = 3.0)
 
 
 def weighted_mean(descriptors: Floats, weight: Floats, count: npt.NDArray[np.integer]) -> Float32:
-    """Averages [N, D] float32 of descriptors [N, K, D] by weights [N, K]; see `gem`. Raises
-    BadInput also for negative weights, or only zeros.
-    """
+    """Averages [N, D] by weights [N, K], as `gem`. BadInput for negative weights, only zeros."""
     vectors = np.empty((len(descriptors), descriptors.shape[-1]))
     for n, values in _real(descriptors, count):
         shares = weight[n, : len(values)].astype(np.float64)

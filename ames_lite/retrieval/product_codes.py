@@ -23,12 +23,10 @@ def check_code_bytes(code_bytes: int, dim: int) -> None:
 
 
 def encode(codebook: Codebook, descriptors: Floats) -> npt.NDArray[np.int8]:
-    """[K, C] of descriptors [K, D]: the nearest centroids, as bytes."""
+    """[K, C] of descriptors [K, D]: the nearest centroids, by nearness [C, K, 256], as bytes."""
     book = codebook.astype(np.float32)
     parts = descriptors.astype(np.float32).reshape(-1, len(book), book.shape[2])
-    nearness = (
-        parts.swapaxes(0, 1) @ book.swapaxes(1, 2) - np.square(book).sum(-1)[:, None] / 2
-    )  # [C, K, 256]
+    nearness = parts.swapaxes(0, 1) @ book.swapaxes(1, 2) - np.square(book).sum(-1)[:, None] / 2
     return nearness.argmax(-1).T.astype(np.uint8).view(np.int8)
 
 

@@ -42,12 +42,9 @@ class Held:
 
 
 def not_finite(what: str, *, where: str | Path | None = None) -> BadInput:
-    return BadInput(
-        f"{what} has NaN or infinite entries",
-        where=where,
-        expected="finite numbers in the range of float32",
-        remedy="extract that image again, or drop it from the list",
-    )
+    what, expected = f"{what} has NaN or infinite entries", "finite numbers in the range of float32"
+    remedy = "extract that image again, or drop it from the list"
+    return BadInput(what, where=where, expected=expected, remedy=remedy)
 
 
 def float_rows(values: Floats, what: str, width: int | None = None) -> Float32:

@@ -58,8 +58,7 @@ class Whitening:
         finite = all(np.isfinite(array).all() for array in arrays.values())
         least = np.append(self.variance, 1.0 if self.remainder is None else self.remainder).min()
         what = "the whitening has NaN, infinite entries or a variance that is not above 0"
-        fits = finite and 0 < least < np.inf
-        require(fits, what, expected="finite numbers, variances above 0")
+        require(finite and 0 < least < np.inf, what, expected="finite numbers, variances above 0")
 
     @property
     def width(self) -> int:
@@ -96,8 +95,7 @@ def fit_whitening(source: Matrix, dim: int) -> Whitening:
     most, side = min(num - 1, width), min(num, width)
     what = f"dim is {dim}, for {num} descriptors of width {width}"
     expected = f"from 1 to {most}: fewer than descriptors, at most the width"
-    remedy = "a smaller dim=, or more images"
-    require(1 <= dim <= most, what, expected=expected, remedy=remedy)
+    require(1 <= dim <= most, what, expected=expected, remedy="a smaller dim=, or more images")
     what = f"{num} descriptors of width {width} need a matrix of {side} squared"
     expected = f"at most {MAX_SIDE} images, or a width of at most that"
     require(side <= MAX_SIDE, what, expected=expected, remedy="a smaller max_images=")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 Rng = np.random.Generator
 Image = npt.NDArray[np.uint8]
 FloatImage = npt.NDArray[np.float32]
+Size = tuple[int, int]  # (height, width)
 MAX_DEPTH = 140.0  # how far a part may stand out from the front
 MAX_TILT = 0.5  # radians that a part may be turned out of the front's plane
 
@@ -117,8 +118,7 @@ def _window(rng: Rng, trim: npt.NDArray[np.float32]) -> Image:
         cv2.line(tile, (int(x), top), (int(x), height - border), frame, 2)
     for y in np.linspace(top, height - border, int(rng.integers(2, 5)) + 1)[1:-1]:
         cv2.line(tile, (border, int(y)), (width - border, int(y)), frame, 2)
-    shine = noise(rng, (height, width), 9)[..., None] * 14
-    return np.clip(tile + shine, 0, 255).astype(np.uint8)
+    return np.clip(tile + noise(rng, (height, width), 9)[..., None] * 14, 0, 255).astype(np.uint8)
 
 
 def make_style(rng: Rng) -> Style:

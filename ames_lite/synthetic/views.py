@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.synthetic.facades import Facade, FloatImage, Image, Rng, noise
+from ames_lite.synthetic.facades import Facade, FloatImage, Image, Rng, Size, noise
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -25,7 +25,7 @@ class Camera:
     """Where a picture is taken from."""
 
     projection: Floats  # [3, 4]: front pixels (x, y, depth, 1) → image pixels
-    size: tuple[int, int]  # (height, width)
+    size: Size
     oblique: float  # angle to the front's normal
 
     @property
@@ -51,10 +51,8 @@ def grade(visible: float, oblique: float) -> str:
     return "hard" if visible >= HARD[0] and oblique <= HARD[1] else "junk"
 
 
-def sample_camera(
-    rng: Rng, facade: tuple[int, int], max_yaw: float, zoom: tuple[float, float]
-) -> Camera:
-    """A pinhole camera that looks at a facade (height, width) from a random place."""
+def sample_camera(rng: Rng, facade: Size, max_yaw: float, zoom: tuple[float, float]) -> Camera:
+    """A pinhole camera that looks at a facade from a random place."""
     size = ((240, 320), (320, 240), (256, 320), (288, 288))[int(rng.integers(4))]
     yaw, pitch, roll = np.deg2rad(rng.uniform(-1, 1, 3) * [max_yaw, 22, 9])
     turn = cv2.Rodrigues(np.array([pitch, 0, 0]))[0] @ cv2.Rodrigues(np.array([0, yaw, 0]))[0]
@@ -73,8 +71,7 @@ def sample_camera(
 def project(homography: Floats, points: Floats) -> Floats:
     """Image pixels [P, 2] of facade pixels [P, 2]; NaN behind the camera."""
     image = np.concatenate([points, np.ones((len(points), 1))], axis=1) @ homography.T
-    depth = np.where(image[:, 2:] > 1e-6, image[:, 2:], np.nan)
-    return image[:, :2] / depth
+    return image[:, :2] / np.where(image[:, 2:] > 1e-6, image[:, 2:], np.nan)
 
 
 def visible_cells(camera: Camera, facade: tuple[int, int], covered: Flags) -> Flags:
@@ -141,8 +138,7 @@ def render(rng: Rng, facade: Facade | None, camera: Camera, clutter: Sequence[Im
         _warp(canvas, facade.front, camera.homography)
         for part in facade.parts:
             _warp(canvas, part.tile, camera.projection @ part.plane)
-        covered = _stand_about(rng, canvas, clutter, occluders)
-        visible = visible_cells(camera, facade.size, covered)
+        visible = visible_cells(camera, facade.size, _stand_about(rng, canvas, clutter, occluders))
     return View(light(rng, canvas), camera.homography, visible, camera.oblique)
 
 
@@ -167,5 +163,4 @@ def _lay(canvas: FloatImage, piece: Image, mask: Image) -> None:
     """Copy the piece to where its mask is; only the rectangle around that is looked at."""
     x, y, width, height = cv2.boundingRect(mask)
     window = np.s_[y : y + height, x : x + width]
-    inside = (mask[window] > 127)[..., None]
-    np.copyto(canvas[window], piece[window], where=inside)
+    np.copyto(canvas[window], piece[window], where=(mask[window] > 127)[..., None])

@@ -26,7 +26,8 @@ from ames_lite.io.json_file import read_json_file, write_json_file
 from ames_lite.processes import watch_parent
 from ames_lite.records import GroundTruth
 from ames_lite.runtime import progress_bar
-from ames_lite.synthetic.facades import Facade, Image, Rng, Style, make_facade, make_style, relief
+from ames_lite.synthetic import facades
+from ames_lite.synthetic.facades import Facade, Image, Rng, Size, Style
 from ames_lite.synthetic.views import Flags, Floats, View, grade, project, render, sample_camera
 
 ROLES = ("train", "val", "test")
@@ -69,7 +70,7 @@ class Shot:
     name: str
     kind: str  # query, easy, hard, junk or distractor
     label: int
-    size: tuple[int, int]  # (height, width)
+    size: Size
     homography: Floats  # facade pixels → image pixels; or a projection [3, 4]
     visible: Flags
     box: Box  # around what is visible of the landmark; the whole image where nothing is
@@ -82,19 +83,21 @@ def _seeds(spec: WorldSpec, kind: int, number: int) -> Rng:
 
 
 def world_style(spec: WorldSpec, number: int) -> Style:
-    return make_style(_seeds(spec, 0, number))
+    return facades.make_style(_seeds(spec, 0, number))
 
 
 @lru_cache(maxsize=4)
 def world_clutter(spec: WorldSpec) -> tuple[Image, ...]:
     """The things that stand about in this world's pictures: 160 tiles."""
     rng = _seeds(spec, 1, 0)
-    return tuple(relief(rng, 72, rng.uniform(30, 225, 3).astype(np.float32)) for _ in range(160))
+    bases = (rng.uniform(30, 225, 3).astype(np.float32) for _ in range(160))
+    return tuple(facades.relief(rng, 72, base) for base in bases)
 
 
 def world_facade(spec: WorldSpec, number: int) -> Facade:
     """Landmark `number` (from num_landmarks on: of the distractors)."""
-    return make_facade(_seeds(spec, 2, number), world_style(spec, number % spec.num_styles))
+    rng, style = _seeds(spec, 2, number), world_style(spec, number % spec.num_styles)
+    return facades.make_facade(rng, style)
 
 
 def kinds_of(spec: WorldSpec, number: int) -> list[str]:
@@ -138,10 +141,8 @@ def photograph_facade(
     return shots
 
 
-def visible_box(
-    homography: Floats, visible: Flags, size: tuple[int, int], facade: tuple[int, int]
-) -> Box:
-    """Around what is visible of a landmark in an image; see Shot. size, facade: (height, width)."""
+def visible_box(homography: Floats, visible: Flags, size: Size, facade: Size) -> Box:
+    """Around what is visible of a landmark in an image; see Shot."""
     height, width = size
     if not visible.any():
         return (0.0, 0.0, float(width), float(height))
@@ -166,8 +167,7 @@ def _photograph_all(spec: WorldSpec, folder: Path, workers: int, take: Take) -> 
     if workers <= 1:
         yield from (shot for shots in bar(map(work, numbers)) for shot in shots)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, watch_parent) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), watch_parent) as pool:
         done: Iterable[list[Shot]] = pool.map(work, numbers, chunksize=4)
         yield from (shot for shots in bar(done) for shot in shots)
 

@@ -71,8 +71,7 @@ def load_batch(
 
 def _load_side(store: DescriptorStore, rows: npt.NDArray[np.integer], count: int) -> Side:
     descriptors, valid = store.read_descriptors(rows, count)
-    mask = None if valid.all() else torch.from_numpy(valid)
-    return Side(torch.from_numpy(descriptors), mask)
+    return Side(torch.from_numpy(descriptors), None if valid.all() else torch.from_numpy(valid))
 
 
 def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> Tensor:

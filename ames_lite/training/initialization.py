@@ -17,13 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ames_lite.errors import require
-from ames_lite.models import AMES, ELViS
-from ames_lite.models.binarization import (
-    Binarization,
-    check_sample,
-    principal_directions,
-    random_rotation,
-)
+from ames_lite.models import AMES, ELViS, binarization
+from ames_lite.models.binarization import Binarization, check_sample
 from ames_lite.models.blocks import PairAttention, PairLayer
 
 Sample = Callable[[], Tensor]  # reads descriptors [M, Din] of the training set, where asked
@@ -104,8 +99,8 @@ def _principal_basis(x: Tensor, dim: int, generator: torch.Generator) -> Tensor:
     """[dim, Din]: the strongest principal directions of centred x [M, Din], randomly rotated, so
     that each head sees its part of the variance. Where Din < dim, an isometry into dim entries.
     """
-    strongest = principal_directions(x, dim).T
-    return random_rotation(dim, generator, x.dtype)[:, : len(strongest)] @ strongest
+    strongest = binarization.principal_directions(x, dim).T
+    return binarization.random_rotation(dim, generator, x.dtype)[:, : len(strongest)] @ strongest
 
 
 # Of `matches`; logits are those of an attention.

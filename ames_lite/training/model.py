@@ -16,7 +16,7 @@ from ames_lite.models import AMES, SimilarityHead
 from ames_lite.training.dataset import Side, TripletBatch
 from ames_lite.training.recipe import Recipe
 
-PUBLISHED = Recipe()
+DEFAULT = Recipe()
 
 
 class Result(NamedTuple):
@@ -62,12 +62,7 @@ def score_pairs(head: SimilarityHead, batch: TripletBatch, tokens: bool = False)
 
 
 def token_distance(
-    tokens: Tensor,
-    taught: Tensor,
-    query: Side,
-    gallery: Side,
-    all_queries: int,
-    padding: bool = True,
+    tokens: Tensor, taught: Tensor, query: Side, gallery: Side, all_queries: int, padding: bool
 ) -> Tensor:
     """Mean squared difference of output tokens [B, 1+q+t, D] to a teacher's, a mean over pairs.
     taught [B, 1+all_queries+T, D]: of all descriptors, those of query and gallery first. padding:
@@ -97,10 +92,7 @@ class TripletModel(nn.Module):
     """
 
     def __init__(
-        self,
-        head: SimilarityHead,
-        teacher: SimilarityHead | None = None,
-        recipe: Recipe = PUBLISHED,
+        self, head: SimilarityHead, teacher: SimilarityHead | None = None, recipe: Recipe = DEFAULT
     ) -> None:
         super().__init__()
         self.head, self.recipe = head, recipe
@@ -132,13 +124,12 @@ class TripletModel(nn.Module):
         ]
         distance = torch.stack(distances).mean()
         probable = [logits for logits, _ in taught]
-        loss = pair_loss(positive, negative, probable, recipe.soft_targets)
-        loss = loss + recipe.beta * distance
+        loss = pair_loss(positive, negative, probable, recipe.soft_targets) + recipe.beta * distance
         return Result(loss, pair_accuracy(positive, negative), float(distance.detach()))
 
 
 def check_teacher(
-    teacher: SimilarityHead | None, head: SimilarityHead, recipe: Recipe = PUBLISHED
+    teacher: SimilarityHead | None, head: SimilarityHead, recipe: Recipe = DEFAULT
 ) -> None:
     """Raise BadInput where a head cannot learn from a teacher, or would learn nothing."""
     soft, tokens = recipe.soft_targets, recipe.beta > 0
@@ -153,12 +144,10 @@ def check_teacher(
     expected = "two heads 'ames': the others make no output tokens"
     remedy = "beta=0.0 soft_targets=1.0, to learn its probabilities alone"
     require(fits, what, expected=expected, remedy=remedy)
-    other = "a teacher that was trained on these descriptors"
-    widths = {"dim_in": ("descriptors", other)}
+    widths = {"dim_in": ("descriptors", "a teacher that was trained on these descriptors")}
     if tokens:
         widths["dim"] = ("tokens", f"another teacher=, or model.arguments.dim={teacher.dim}")
     for key, (what, remedy) in widths.items():
         known, wanted = getattr(teacher, key), getattr(head, key)
         said = f"the teacher has {what} of width {known}, the head of width {wanted}"
-        expected = f"a teacher with the same {key}"
-        require(known == wanted, said, expected=expected, remedy=remedy)
+        require(known == wanted, said, expected=f"a teacher with the same {key}", remedy=remedy)

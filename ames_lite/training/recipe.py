@@ -121,8 +121,7 @@ class FinetuneRecipe:
         zeros = dict.fromkeys(("weight_decay", "clip_norm", "lora_rank", "patience", "seed"), 0)
         least = {**ones, **zeros, "images_per_label": 2}
         fits = {key: (getattr(self, key) >= low, f"at least {low}") for key, low in least.items()}
-        groups = 2 * self.images_per_label
-        fits["batch_size"] = (self.batch_size >= groups, "two classes or more")
+        fits["batch_size"] = (self.batch_size >= 2 * self.images_per_label, "two classes or more")
         for key in ("lr", "margin", "temperature"):
             fits[key] = (getattr(self, key) > 0, "above 0")
         fits["warmup"] = (0 <= self.warmup < 1, "in [0, 1)")

@@ -42,7 +42,6 @@ class TrainingRun(ABC):
         output_dir: str | Path,
         epochs: int,
         steps_per_epoch: int,
-        *,
         save_every: int = 200,
         processes: Processes = ALONE,
         tensorboard: bool = False,
@@ -88,8 +87,7 @@ class TrainingRun(ABC):
         """Load the checkpoint, or begin a log; returns whether there was one."""
         last, log, state = self.output_dir / NAME, self.output_dir / "log.jsonl", None
         if self.processes.first and last.is_file():
-            keys = {*self.own, *self.stateful}
-            state = read_state(last, {**self.identity, **STREAMS}, keys)
+            state = read_state(last, {**self.identity, **STREAMS}, {*self.own, *self.stateful})
         state = self.processes.from_first(state)
         if state is None:
             if self.processes.first:

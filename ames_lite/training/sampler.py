@@ -111,8 +111,7 @@ class TripletSampler:
     def batch(self, epoch: int, number: int) -> Triplets:
         """One batch of one epoch."""
         if self._order[0] != epoch:
-            order = stream(self.seed, Draw.ANCHORS, epoch).permutation(self.anchors)
-            self._order = epoch, order
+            self._order = epoch, stream(self.seed, Draw.ANCHORS, epoch).permutation(self.anchors)
         anchor = self._order[1][number * self.batch_size : (number + 1) * self.batch_size]
         ids, sims = self._lists.take(anchor, self.depth)
         self._lists.release()
@@ -180,8 +179,7 @@ def _excluded(labels: Codes, own: Rows, other: Rows, least: int, usable: Mask) -
     alone = usable & (np.bincount(labels[usable], minlength=len(labels))[labels] == 1)
     few_positives = usable & ~alone & (own < least)
     few_negatives = usable & ~alone & ~few_positives & (other < least)
-    groups = (alone, few_positives, few_negatives, ~usable)
-    return Excluded(*(int(group.sum()) for group in groups))
+    return Excluded(*(int(group.sum()) for group in (alone, few_positives, few_negatives, ~usable)))
 
 
 def _draw(rng: np.random.Generator, ids: Codes, weights: npt.NDArray[np.float64]) -> Rows:

@@ -54,9 +54,8 @@ class Stepper:
         if loader.store.packed and isinstance(head, AMES) and head.binary:
             head.remap_local[0].requires_grad_(False)  # its bits were made by it
         self.parameters = [p for p in head.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
+        rate, decay = recipe.lr, recipe.weight_decay
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=decay)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         if teacher is not None:
             teacher.to(device).eval()
@@ -114,8 +113,7 @@ class Stepper:
                     result: Result = self.model(augmented, part.counts, read)
             except BadInput as error:  # descriptors that are not finite
                 self._refuse(part.step, str(error), always=True)
-            loss = result.loss if weight == 1 else result.loss * weight
-            self.scaler.scale(loss).backward()
+            self.scaler.scale(result.loss if weight == 1 else result.loss * weight).backward()
         if part.share == 0:
             return np.zeros(3)
         return part.share * np.array([result.loss.item(), result.accuracy, result.distance or 0.0])

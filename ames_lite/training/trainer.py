@@ -60,8 +60,7 @@ class Validation:
         num = min(self.num_rerank, data.neighbors.ids.shape[1])
         pairs = pairs_to_score(data, num)
         scores, cost = PairScorer(head).score(*data.stores, *pairs, self.options)
-        rows = grid(data, scores, num_reranks=[num], lambs=LAMBS, temps=TEMPS)
-        row = best(rows, self.metric)
+        row = best(grid(data, scores, num_reranks=[num], lambs=LAMBS, temps=TEMPS), self.metric)
         return {
             "val": row.metrics[self.metric],
             "val_global": data.evaluate().metrics[self.metric],
@@ -101,14 +100,8 @@ class Trainer(TrainingRun):
         prefetch: int = 2,
         tensorboard: bool = False,
     ) -> None:
-        super().__init__(
-            output_dir,
-            recipe.epochs,
-            len(sampler),
-            save_every=save_every,
-            processes=processes,
-            tensorboard=tensorboard,
-        )
+        sizes = recipe.epochs, len(sampler)
+        super().__init__(output_dir, *sizes, save_every, processes, tensorboard)
         require(prefetch >= 0, f"prefetch is {prefetch}", expected="at least 0 parts")
         self.device = torch.device(device)
         autocast(recipe.precision, self.device)  # refuses before any work

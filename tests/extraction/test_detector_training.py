@@ -120,7 +120,7 @@ def test_pooling_is_the_weighted_sum_of_each_image() -> None:
 
 def test_the_cosine_softmax_is_the_cross_entropy_by_hand() -> None:
     generator = torch.Generator().manual_seed(1)
-    criterion = CosineSoftmax(3, 4, generator, scale=10.0, margin=0.2, learn_scale=False)
+    criterion = CosineSoftmax(3, 4, generator, DetectorRecipe(scale=10.0, margin=0.2))
     vectors = functional.normalize(torch.randn(5, 4, generator=generator), dim=1)
     labels = torch.tensor([0, 2, 1, 1, 0])
     loss, accuracy = criterion(vectors, labels)
@@ -133,7 +133,7 @@ def test_the_cosine_softmax_is_the_cross_entropy_by_hand() -> None:
     assert loss.item() == pytest.approx(np.mean(losses), abs=1e-5)
     assert accuracy.item() == pytest.approx(np.mean(right))
     assert not criterion.log_scale.requires_grad
-    learned = CosineSoftmax(3, 4, generator, scale=20.0, margin=0.1, learn_scale=True)
+    learned = CosineSoftmax(3, 4, generator, DetectorRecipe(learn_scale=True))
     learned(vectors, labels)[0].backward()
     assert learned.log_scale.grad is not None and learned.log_scale.exp().item() == pytest.approx(
         20

@@ -7,7 +7,7 @@ No hub has the weights: their path must be given. Parameters are named as in the
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -196,20 +196,15 @@ def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[CvnetNetwork, 
         what = "the weights of CVNet are missing" if weights else "CVNet needs weights"
         expected = f"{EXPECTED}, such as CVPR2022_CVNet_R101.pyth"
         raise MissingFile(what, where=weights, expected=expected, remedy=REMEDY)
-    state = _encoder(read_state(path, EXPECTED), path)
-    with torch.device("meta"):  # nothing is drawn that the file replaces
-        network = CvnetNetwork(shape)
-    expected = f"{EXPECTED}, {RESNETS.get(shape.depths, 'of the given depths')}"
-    return fill_network(network, state, path, expected), file_digest(path)
-
-
-def _encoder(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Names may begin with WRAPPED; where some begin with ENCODER, only those are used."""
-    plain = {name.removeprefix(WRAPPED): value for name, value in state.items()}
+    state = read_state(path, EXPECTED).items()
+    plain = {name.removeprefix(WRAPPED): value for name, value in state}
     own = {n.removeprefix(ENCODER): v for n, v in plain.items() if n.startswith(ENCODER)}
     if own and len(own) < len(plain):
         logger.info("%s: %d weights beside %s* are not used", path, len(plain) - len(own), ENCODER)
-    return own or plain
+    with torch.device("meta"):  # nothing is drawn that the file replaces
+        network = CvnetNetwork(shape)
+    expected = f"{EXPECTED}, {RESNETS.get(shape.depths, 'of the given depths')}"
+    return fill_network(network, own or plain, path, expected), file_digest(path)
 
 
 def _covered(side: int) -> tuple[float, float]:

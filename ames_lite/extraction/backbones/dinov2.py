@@ -19,14 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import existing_file
-from ames_lite.extraction.backbones import pretrained
-from ames_lite.extraction.backbones.map_backbone import (
-    Features,
-    MapOptions,
-    Staged,
-    as_map,
-    grid_of,
-)
+from ames_lite.extraction.backbones import map_backbone, pretrained
 from ames_lite.extraction.backbones.pretrained import Checkpoint
 from ames_lite.extraction.backbones.vision_transformers import Transformer
 from ames_lite.io.digest import file_digest
@@ -109,7 +102,7 @@ class Dinov2(Transformer):
 
     name = "dinov2"
     variants, default, facets = VARIANTS, "vitb14_reg", FACETS
-    defaults = MapOptions(image_size=770)
+    defaults = map_backbone.MapOptions(image_size=770)
 
     def _load(self) -> tuple[nn.Module, str]:
         return load_network(self._spec, self.weights)
@@ -157,10 +150,8 @@ def position_embeddings(trained: Tensor, rows: int, columns: int, registers: boo
     return torch.cat([cls, planes.flatten(2).transpose(1, 2)], dim=1).to(trained.dtype)
 
 
-class Dinov2Network(Staged):
-    """A transformers DINOv2 that gives the original features and stops where nothing more is due;
-    layer: the block of the facet, None: the last.
-    """
+class Dinov2Network(map_backbone.Staged):
+    """A transformers DINOv2 with the original features, that stops at `layer` (None: the last)."""
 
     adapted = ("q_proj", "v_proj")  # as published: Hu et al., LoRA, ICLR 2022
 
@@ -171,9 +162,9 @@ class Dinov2Network(Staged):
         self.model: Any = model
         self.registers, self.facet, self.layer = registers, facet, layer
 
-    def forward(self, pixels: Tensor) -> Features:
+    def forward(self, pixels: Tensor) -> map_backbone.Features:
         """pixels [B, 3, H, W], normalized, sides multiples of 14."""
-        grid, facet, blocks = grid_of(pixels, PATCH), self.facet, self.layers
+        grid, facet, blocks = map_backbone.grid_of(pixels, PATCH), self.facet, self.layers
         last = len(blocks) - 1 if self.layer is None else self.layer
         hidden, cls = self.stem(pixels), None
         for block in blocks[:last]:
@@ -186,7 +177,8 @@ class Dinov2Network(Staged):
         if facet == "patch":
             hidden = self.model.layernorm(hidden)
             cls = hidden[:, 0]
-        return Features(as_map(hidden[:, 1 + self.registers :], grid), cls)
+        patches = map_backbone.as_map(hidden[:, 1 + self.registers :], grid)
+        return map_backbone.Features(patches, cls)
 
     @property
     def layers(self) -> Any:
@@ -202,7 +194,7 @@ class Dinov2Network(Staged):
 
     def stem(self, pixels: Tensor) -> Tensor:
         """Tokens [B, 1 + R + h * w, D] of pixels, as the first block takes them."""
-        parts, grid = self.model.embeddings, grid_of(pixels, PATCH)
+        parts, grid = self.model.embeddings, map_backbone.grid_of(pixels, PATCH)
         patches = parts.patch_embeddings.projection(pixels).flatten(2).transpose(1, 2)
         tokens = torch.cat([parts.cls_token.expand(len(pixels), -1, -1), patches], dim=1)
         has_registers, trained = self.registers > 0, parts.position_embeddings

@@ -6,6 +6,7 @@ downloaded. Source: Tan and Le, "EfficientNet", ICML 2019, and its Lite variants
 mobile hardware lacks.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -70,12 +71,10 @@ class SameConv2d(nn.Conv2d):
     pixel of padding is behind, and a cell is centred on pixel 2i + 1.
     """
 
-    def __init__(
-        self, dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1
-    ) -> None:
-        before, odd = divmod(kernel - stride, 2)
+    def __init__(self, dim_in: int, dim: int, size: int, stride: int = 1, groups: int = 1) -> None:
+        before, odd = divmod(size - stride, 2)
         padding = 0 if odd else before
-        super().__init__(dim_in, dim, kernel, stride, padding, groups=groups, bias=False)
+        super().__init__(dim_in, dim, size, stride, padding, groups=groups, bias=False)
         self.sides = (before, before + 1) * 2 if odd else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -170,8 +169,7 @@ class EfficientNetLite(map_backbone.Staged):
 def fold_batch_norm(network: nn.Module) -> nn.Module:
     """BatchNorm of a network in eval mode becomes part of the convolution before it, in LAYOUT."""
     for module in list(network.modules()):
-        children = list(module.named_children())
-        for (before, convolution), (name, child) in pairwise(children):
+        for (before, convolution), (name, child) in pairwise(list(module.named_children())):
             if isinstance(convolution, SameConv2d) and isinstance(child, nn.BatchNorm2d):
                 setattr(module, before, fuse_conv_bn_eval(convolution, child))
                 setattr(module, name, nn.Identity())
@@ -196,14 +194,11 @@ class EfficientNet(map_backbone.MapBackbone):
         **options: Any,  # of MapOptions
     ) -> None:
         map_backbone.require_text(weights=weights)
-        self.shapes = block_shapes()
-        known = range(len(self.shapes))
-        self.blocks = tuple(blocks)
-        fine = bool(blocks) and all(block in known for block in blocks)
-        expected = f"one or more of 0 to {len(known) - 1}"
+        self.shapes, self.blocks = block_shapes(), tuple(blocks)
+        fine = bool(blocks) and all(block in range(len(self.shapes)) for block in blocks)
+        expected = f"one or more of 0 to {len(self.shapes) - 1}"
         require(fine, f"blocks are {list(blocks)}", expected=expected)
-        fine = 0 < power < float("inf")
-        require(fine, f"power is {power}", expected="a number above 0")
+        require(0 < power < float("inf"), f"power is {power}", expected="a number above 0")
         self.weights, self.power = weights, float(power)
         self.facet = f"output of block {', '.join(map(str, self.blocks))}"
         dim = sum(self.shapes[block].dim for block in self.blocks)
@@ -226,8 +221,7 @@ class EfficientNet(map_backbone.MapBackbone):
 
     def _read(self) -> tuple[EfficientNetLite, str]:
         """The network as published, BatchNorm apart, and the digest of its file."""
-        given = self.weights or package_file(PACKAGE, FILE, REQUIREMENT)
-        path = Path(given).expanduser()
+        path = Path(self.weights or package_file(PACKAGE, FILE, REQUIREMENT)).expanduser()
         path = path / SAVED if path.is_dir() else path
         state = read_state(path, EXPECTED)
         with torch.device("meta"):  # nothing is drawn that the file replaces
@@ -241,9 +235,7 @@ class EfficientNet(map_backbone.MapBackbone):
         """Every halving centres a cell on the second of two: half a cell less half a pixel on."""
         x1, y1, x2, y2 = view.region
         height, width = view.pixels.shape[:2]
-        cell = 1
-        for shape in self.shapes[: self.blocks[0] + 1]:
-            cell *= shape.stride
+        cell = math.prod(shape.stride for shape in self.shapes[: self.blocks[0] + 1])
         shift = (2 * cell - 1) / 2  # the stem halves too
         across, down = shift * (x2 - x1) / width, shift * (y2 - y1) / height
         return (x1 + across, y1 + down, x2 + across, y2 + down)

@@ -135,16 +135,12 @@ def top_k(descriptors: Sequence[Tensor], weights: Sequence[Tensor], count: int) 
     scale = torch.searchsorted(starts, order, right=True) - 1
     centres = [patch_centres(*w.shape[2:]) for w in weights]
     places = torch.cat([torch.from_numpy(c) for c in centres]).to(order.device)
-    return TopK(_gather(flat, scale, order - starts[scale]), weight, scale, places[order])
-
-
-def _gather(maps: Sequence[Tensor], scale: Tensor, position: Tensor) -> Tensor:
-    batch, dim = maps[0].shape[:2]
-    chosen = maps[0].new_empty(batch, scale.shape[1], dim)
-    for index, values in enumerate(maps):
+    position = order - starts[scale]
+    chosen = flat[0].new_empty(*scale.shape, flat[0].shape[1])
+    for index, values in enumerate(flat):
         row, column = (scale == index).nonzero(as_tuple=True)
         chosen[row, column] = values[row, :, position[row, column]]
-    return chosen
+    return TopK(chosen, weight, scale, places[order])
 
 
 class MapBackbone(Backbone):
@@ -169,15 +165,14 @@ class MapBackbone(Backbone):
         **options: Any,  # of MapOptions
     ) -> None:
         self.options = chosen = replace(self.defaults, **options)
-        of_views = {key: getattr(chosen, key) for key in OF_VIEWS}
-        self.prepare = Preparation(patch=patch, **of_views)
+        self.prepare = Preparation(patch=patch, **{key: getattr(chosen, key) for key in OF_VIEWS})
         scales = self.prepare.scales
         self._nearest = min(range(len(scales)), key=lambda i: abs(scales[i] - 1))  # scale to 1
         one = slice(self._nearest, self._nearest + 1)
         self._described = slice(0, None) if chosen.local_scales == "all" else one
         self.top_k, self.precision = chosen.top_k, chosen.precision
-        where = chosen.device, chosen.precision, chosen.batch_pixels
-        self.device, self.batch_pixels = placed(*where)
+        place = chosen.device, chosen.precision, chosen.batch_pixels
+        self.device, self.batch_pixels = placed(*place)
         self.dim, self.global_kind, self.global_dim = dim, global_kind, global_dim
         self.detector_path = chosen.detector and str(Path(chosen.detector).expanduser())
         self.space = chosen.space or ("detector" if chosen.detector else "backbone")

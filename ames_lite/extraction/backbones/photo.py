@@ -56,15 +56,8 @@ class Photo(interface.Backbone):
     ) -> None:
         interface.check_count(keypoints=keypoints, cells=cells)
         self._keypoints = Xfeat(top_k=keypoints, image_size=keypoint_size, **shared)
-        self._cells = EfficientNet(
-            top_k=cells,
-            image_size=cell_size,
-            scales=global_scales,
-            local_scales="one",
-            blocks=blocks,
-            power=power,
-            **shared,
-        )
+        shared |= {"image_size": cell_size, "scales": global_scales, "local_scales": "one"}
+        self._cells = EfficientNet(None, blocks, power, top_k=cells, **shared)
         self.top_k = keypoints + cells
         self.dim = self._keypoints.dim + self._cells.dim
         self._whitening: FittedWhitening | None = None

@@ -108,8 +108,7 @@ def transformers_class(name: str) -> Any:
         raise ConfigError("the package transformers is not installed", remedy=remedy) from error
     found = getattr(transformers, name, None)
     if found is None:
-        what = f"transformers {transformers.__version__} has no {name}"
-        raise ConfigError(what, remedy=remedy)
+        raise ConfigError(f"transformers {transformers.__version__} has no {name}", remedy=remedy)
     return found
 
 

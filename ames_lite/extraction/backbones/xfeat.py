@@ -147,8 +147,7 @@ def _read(values: Tensor, pixel: Tensor, size: tuple[int, int], mode: str) -> Te
     """
     last = pixel.new_tensor([size[1] - 1, size[0] - 1])
     grid = (2 * (pixel / last) - 1)[None, :, None]
-    read = functional.grid_sample(values, grid, mode=mode, align_corners=False)
-    return read[0, :, :, 0].T
+    return functional.grid_sample(values, grid, mode=mode, align_corners=False)[0, :, :, 0].T
 
 
 def _record(found: Keypoints, size: tuple[int, int], prepared: Prepared) -> Described:

@@ -105,8 +105,7 @@ def hold_out(
     expected = "at least two labels to train on and two to evaluate by"
     remedy = "more labels, another val_share=, or val_dataset="
     require(fits, what, where=images.source, expected=expected, remedy=remedy)
-    drawn = stream(seed, Draw.HELD_OUT).permutation(labels)[:count]
-    held = np.isin(images.labels, drawn)
+    held = np.isin(images.labels, stream(seed, Draw.HELD_OUT).permutation(labels)[:count])
     return images.take(~held), images.take(held)
 
 

@@ -53,7 +53,7 @@ class DetectorTrainer(TrainingRun):
     ) -> None:
         self.labels = np.unique(train.labels, return_inverse=True)[1].astype(np.int64)
         per_epoch = sets.num_batches(self.labels, recipe.batch_size, recipe.images_per_label)
-        super().__init__(output_dir, recipe.epochs, per_epoch, save_every=save_every)
+        super().__init__(output_dir, recipe.epochs, per_epoch, save_every)
         self.features, self.train_set, self.val, self.recipe = features, train, val, recipe
         self.device = torch.device(device)
         self.made = check_provenance(features.backbone.provenance)
@@ -67,15 +67,15 @@ class DetectorTrainer(TrainingRun):
         """Train, or resume training; returns the path of the best detector."""
         with self.hold():
             resumed = self.resume()
-            if not self.finished:
+            if self.finished:
+                logger.info("all %d epochs are done: %s", self.epochs, self.output_dir)
+            else:
                 kept = self.features.fill()
                 of = len(self.train_set) + len(self.val)
                 logger.info("%d of %d images have their features in memory", kept, of)
                 if not resumed:
                     self._measure_baselines()
                 self.train()
-            else:
-                logger.info("all %d epochs are done: %s", self.epochs, self.output_dir)
         return self.output_dir / "detector.pt"
 
     def _build(self) -> None:
@@ -85,9 +85,7 @@ class DetectorTrainer(TrainingRun):
         self.detector = model.new_detector(dim_in, dim, generator).to(self.device)
         self.criterion: nn.Module = model.HardTriplet(recipe.margin)
         if recipe.loss == "classification":
-            num_labels = int(self.labels.max()) + 1
-            chosen = {key: getattr(recipe, key) for key in ("scale", "margin", "learn_scale")}
-            self.criterion = model.CosineSoftmax(num_labels, dim, generator, **chosen)
+            self.criterion = model.CosineSoftmax(int(self.labels.max()) + 1, dim, generator, recipe)
         self.criterion = self.criterion.to(self.device)
         learned = [*self.detector.parameters(), *self.criterion.parameters()]
         self.parameters = [p for p in learned if p.requires_grad]
@@ -107,10 +105,9 @@ class DetectorTrainer(TrainingRun):
 
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
         """The steps of an epoch: their log lines; loss, accuracy and number of images."""
-        recipe, epoch = self.recipe, len(self.curve)
-        batches = sets.epoch_batches(
-            self.labels, recipe.batch_size, recipe.images_per_label, recipe.seed, epoch
-        )[first - epoch * self.per_epoch :]
+        given, epoch = self.recipe, len(self.curve)
+        sizes, skipped = (given.batch_size, given.images_per_label), first - epoch * self.per_epoch
+        batches = sets.epoch_batches(self.labels, *sizes, given.seed, epoch)[skipped:]
         self.detector.train()
         with closing(self.features.batches(batches)) as found:
             for rows, tokens in zip(batches, self.heeding(found), strict=False):
@@ -191,8 +188,7 @@ def train_detector(
     output_dir: str | Path,
     recipe: DetectorRecipe,
     *,
-    val: sets.LabelledImages
-    | None = None,  # to evaluate by; None: val_share of the labels is held out
+    val: sets.LabelledImages | None = None,  # None: val_share of the labels is held out
     val_share: float = 0.2,
     data: Mapping[str, Any] | None = None,  # what meta.json says of the images, flat
     device: torch.device | str = "cpu",

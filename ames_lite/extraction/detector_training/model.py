@@ -13,17 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import require
-from ames_lite.evaluation.metrics import (
-    JUNK,
-    POSITIVE,
-    Floats,
-    Hits,
-    average_precision,
-    hits_of_labels,
-    mean,
-)
+from ames_lite.evaluation import metrics
 from ames_lite.extraction.backbones.detector import SpatialAttention2d
 from ames_lite.extraction.detector_training.data import Rows, partners
+from ames_lite.training.recipe import DetectorRecipe
 
 BLOCK = 1024  # queries at a time
 Ways = Callable[[Tensor], dict[str, tuple[Tensor, Tensor]]]  # descriptors, weights of tokens
@@ -58,24 +51,15 @@ def pool(descriptors: Tensor, weights: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 class CosineSoftmax(nn.Module):
-    """Cross-entropy over all labels: scale · (cosine to the label's vector, own minus margin).
-    Source: Wang et al., CosFace, CVPR 2018.
-    """
+    """Cross-entropy of scaled cosines to labels, own less a margin (CosFace, CVPR 2018)."""
 
     def __init__(
-        self,
-        num_labels: int,
-        dim: int,
-        generator: torch.Generator,
-        *,
-        scale: float,
-        margin: float,
-        learn_scale: bool,
+        self, num_labels: int, dim: int, generator: torch.Generator, recipe: DetectorRecipe
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(num_labels, dim, generator=generator))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=learn_scale)
-        self.margin = margin
+        scale, self.margin = torch.tensor(math.log(recipe.scale)), recipe.margin
+        self.log_scale = nn.Parameter(scale, requires_grad=recipe.learn_scale)
 
     def forward(self, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and accuracy of unit vectors [B, D] with labels [B] in 0 .. num_labels - 1."""
@@ -111,7 +95,9 @@ class HardTriplet(nn.Module):
 
 
 def leave_one_out_map(
-    vectors: Tensor, labels: Rows, metric: Callable[[Hits], Floats] = average_precision
+    vectors: Tensor,
+    labels: Rows,
+    metric: Callable[[metrics.Hits], metrics.Floats] = metrics.average_precision,
 ) -> float:
     """Mean average precision (trapezoids; metric: another) of unit vectors [N, D], each image out
     of its own list; images without a partner of their label are distractors.
@@ -125,10 +111,10 @@ def leave_one_out_map(
         sims = vectors[rows] @ vectors.T
         order = sims.argsort(dim=1, descending=True, stable=True).numpy()
         same = labels[order] == labels[rows][:, None]
-        kinds = np.where(order == rows[:, None], JUNK, np.where(same, POSITIVE, 0))
-        positives = partners(labels)[rows] - 1
-        found.append(metric(hits_of_labels(kinds.astype(np.uint8), positives)))
-    return mean(np.concatenate(found))
+        kinds = np.where(same, metrics.POSITIVE, metrics.NEITHER).astype(np.uint8)
+        kinds[order == rows[:, None]] = metrics.JUNK
+        found.append(metric(metrics.hits_of_labels(kinds, partners(labels)[rows] - 1)))
+    return metrics.mean(np.concatenate(found))
 
 
 def retrieval_maps(tokens: Iterable[list[Tensor]], labels: Rows, ways: Ways) -> dict[str, float]:

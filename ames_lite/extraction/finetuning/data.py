@@ -68,19 +68,17 @@ def num_class_batches(labels: Rows, batch_size: int) -> int:
     return max(1, round(len(labels) / batch_size))
 
 
-def class_batches(
-    labels: Rows, batch_size: int, per_label: int, seed: int, epoch: int
-) -> list[Rows]:
-    """The batches of one epoch: rows of batch_size / per_label classes, each class as likely as any
-    other, of each per_label images, or all where it has fewer.
+def class_batches(labels: Rows, batch_size: int, each: int, seed: int, epoch: int) -> list[Rows]:
+    """The batches of one epoch: rows of batch_size / each classes, each class as likely as any
+    other, of each so many images, or all where it has fewer.
     """
     members = by_label(labels)
-    classes = min(len(members), batch_size // per_label)
+    classes = min(len(members), batch_size // each)
     batches = []
     for number in range(num_class_batches(labels, batch_size)):
         rng = stream(seed, Draw.IMAGES, epoch, number)
         chosen = (members[at] for at in rng.choice(len(members), classes, replace=False))
-        rows = [rng.choice(one, min(per_label, len(one)), replace=False) for one in chosen]
+        rows = [rng.choice(one, min(each, len(one)), replace=False) for one in chosen]
         batches.append(np.concatenate(rows))
     return batches
 
@@ -111,11 +109,9 @@ class RandomView:
         found = Prepared((height, width), (View(pixels, region),))
         return found.mirrored() if rng.random() < 0.5 else found
 
-    def batches(
-        self, batches: Sequence[Sequence[Keyed]], workers: int
-    ) -> Generator[list[Prepared], None, None]:
+    def batches(self, jobs: Sequence[Sequence[Keyed]], workers: int) -> Generator[list[Prepared]]:
         """The views of every batch. Raises BadInput for an image that cannot be read."""
-        jobs = [job for batch in batches for job in batch]
-        with closing(usable(in_order(self, jobs, workers))) as found:
-            for batch in batches:
+        flat = [job for batch in jobs for job in batch]
+        with closing(usable(in_order(self, flat, workers))) as found:
+            for batch in jobs:
                 yield [next(found) for _ in batch]

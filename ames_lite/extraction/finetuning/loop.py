@@ -68,9 +68,7 @@ class Finetuning(TrainingRun):
     ) -> None:
         self.labels = np.unique(train.labels, return_inverse=True)[1].astype(np.int64)
         per_epoch = num_class_batches(self.labels, recipe.batch_size)
-        super().__init__(
-            output_dir, recipe.epochs, per_epoch, save_every=save_every, processes=processes
-        )
+        super().__init__(output_dir, recipe.epochs, per_epoch, save_every, processes)
         self.backbone, self.train_set, self.val, self.recipe = backbone, train, val, recipe
         self.device, self.workers = backbone.device, workers
         self.before = 0.0  # the metric without fine-tuning
@@ -90,9 +88,8 @@ class Finetuning(TrainingRun):
         recipe = self.recipe
         self.model: nn.Module = self.trained
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
+        rate, decay = recipe.lr, recipe.weight_decay
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.stateful = {"state": Weights(self.trained), "optim": self.optimizer}
         self.stateful["scaler"] = self.scaler
@@ -122,9 +119,8 @@ class Finetuning(TrainingRun):
 
     def run_steps(self, first: int, stop: int) -> Generator[tuple[Entry, list[float]], None, None]:
         epoch, given = len(self.curve), self.recipe
-        sizes = given.batch_size, given.images_per_label
-        batches = class_batches(self.labels, *sizes, given.seed, epoch)
-        batches = batches[first - epoch * self.per_epoch :]
+        sizes, skipped = (given.batch_size, given.images_per_label), first - epoch * self.per_epoch
+        batches = class_batches(self.labels, *sizes, given.seed, epoch)[skipped:]
         with closing(self._inputs(batches, first)) as found:
             for rows, hidden in zip(batches, self.heeding(found), strict=False):
                 entry = self._step(rows, hidden)
@@ -137,8 +133,7 @@ class Finetuning(TrainingRun):
             for found in self.features.batches(own):
                 yield torch.stack(found).to(self.device)
             return
-        resize = self.backbone.prepare.resize
-        view = RandomView(self.recipe.image_size, resize, self.recipe.seed)
+        view = RandomView(self.recipe.image_size, self.backbone.prepare.resize, self.recipe.seed)
         jobs = []
         for step, (rows, mine) in enumerate(zip(batches, own, strict=True), first):
             start = self.processes.share(len(rows)).start
@@ -167,8 +162,7 @@ class Finetuning(TrainingRun):
         vectors = self._of_all(own, len(rows))
         labels = torch.from_numpy(self.labels[rows]).to(self.device)
         loss = self.criterion(vectors, labels)
-        fine = bool(loss.isfinite())
-        self._require_finite(fine, "loss", rows)
+        self._require_finite(bool(loss.isfinite()), "loss", rows)
         # each process has the gradient of its own images, and the mean over processes is taken
         self.scaler.scale(loss * self.processes.size).backward()
         sizes = self.optimizer, self.scaler, self.parameters
