@@ -1,4 +1,5 @@
-"""Global descriptors with classes, split so that all images of a scene are on one side.
+"""Global descriptors with classes, split so that all images of a scene are on one side; and which
+clusters of a VLAD vocabulary tell classes apart.
 
 A scene is what images share beside their class (a house, a place, a walk). With images of one scene
 on both sides, an image is recognised by its neighbours, and the accuracy says nothing of new ones.
@@ -7,22 +8,25 @@ on both sides, an image is recognised by its neighbours, and the accuracy says n
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from ames_lite.classification.scikit import mutual_information
 from ames_lite.datasets.relation import Relation
 from ames_lite.errors import ConfigError, check_config, require
+from ames_lite.extraction.aggregators import Vlad
+from ames_lite.records import LocalDescriptors
+from ames_lite.retrieval.rows import Float32, Float64, Ids
+from ames_lite.retrieval.vlad import assign
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.row_layout import DONE
 
 SIDES = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
-Ids = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.str_]
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,3 +195,28 @@ def _check_sides(side: Ids, labels: Texts, scenes: Texts) -> None:
     shared = sorted({*scenes[sides["test"]].tolist()} & {*scenes[~sides["test"]].tolist()})
     what = f"{len(shared)} scenes are trained on and tested: {', '.join(shared[:3])}"
     require(not shared, what, expected="a scene on one side", remedy="no column split: it is drawn")
+
+
+def cluster_shares(images: Iterable[LocalDescriptors], vlad: Vlad) -> Float64:
+    """How much of the descriptors of each image is in each cluster, [N, C]; zeros without any."""
+    found = []
+    for local in images:
+        counts = np.bincount(assigned(local, vlad), minlength=len(vlad.centroids))
+        found.append(counts / max(local.count, 1))
+    return np.array(found)
+
+
+def assigned(local: LocalDescriptors, vlad: Vlad) -> Ids:
+    """The cluster [K] of each descriptor of an image."""
+    return assign(local.descriptors, vlad.centroids, vlad.form)
+
+
+def choose_clusters(shares: Float64, labels: Ids, wanted: int | list[int], seed: int) -> list[int]:
+    """Those given, or the `wanted` whose shares [N, C] tell most of labels [N]. ConfigError."""
+    total = shares.shape[1]
+    if not isinstance(wanted, int):
+        fine = wanted and all(0 <= one < total for one in wanted) and len({*wanted}) == len(wanted)
+        check_config(fine, f"clusters={wanted}", f"numbers from 0 to {total - 1}, each once")
+        return wanted
+    check_config(0 < wanted <= total, f"clusters={wanted}", f"1 to {total} clusters")
+    return np.argsort(-mutual_information(shares, labels, seed), kind="stable")[:wanted].tolist()

@@ -13,9 +13,7 @@ from ames_lite.reranking.calibration import Curve, reliability
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A classifier and its figures. probabilities [N, C]; accuracy: by side; test: with interval;
-    curves: reliability of the test side before and after calibration.
-    """
+    """A classifier and its figures: accuracy by side, test with interval, reliability curves."""
 
     classifier: Classifier
     probabilities: Floats

@@ -106,9 +106,7 @@ CLASSIFIERS: dict[str, type[Network]] = {"mlp": Mlp, "knn": Knn, "logistic": Lin
 
 @dataclass(frozen=True)
 class Classifier:
-    """A fitted network. clusters: of VLAD, that it looks at (None: all); temperature: what its
-    logits are divided by; about: what else meta.json says, as JSON.
-    """
+    """A fitted network. clusters: of VLAD, None: all; about: what else meta.json says."""
 
     name: str
     network: Network
@@ -197,9 +195,7 @@ def _logistic(data: Labelled, recipe: ClassifierRecipe) -> Linear:
 
 
 def fit_temperature(logits: Floats, labels: Ids) -> float:
-    """What logits are divided by so that the classes of these images are likeliest. Source: Guo et
-    al., "On calibration of modern neural networks", ICML 2017.
-    """
+    """The divisor of logits that makes the classes likeliest (Guo et al., ICML 2017)."""
 
     def loss(log: float) -> float:
         return negative_log(softmax(logits, float(np.exp(log))), labels)
@@ -217,9 +213,7 @@ def negative_log(probabilities: Floats, labels: Ids) -> float:
 def train_mlp(
     data: Labelled, recipe: ClassifierRecipe, watch: Watch | None = None
 ) -> tuple[Mlp, list[dict[str, float]]]:
-    """The MLP of the epoch with the most validation images right, of equals that of the least loss,
-    and a line an epoch. Raises BadInput for a loss that is not finite.
-    """
+    """The MLP of the epoch with most validation images right, then least loss; a line an epoch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = Mlp(data.vectors.shape[1], len(data.classes), recipe.hidden)
@@ -260,10 +254,7 @@ def _epoch(
 
 
 def _measure(network: Mlp, data: Labelled) -> tuple[dict[str, float], Float32]:
-    """Accuracies, loss and recall of an epoch; and the hidden layer [N, H] of all images. recall@k:
-    the share of the validation images with one of their class among the first k training images by
-    the hidden layer.
-    """
+    """Figures of an epoch; the hidden layer [N, H]. recall@k: by its first k training images."""
     with torch.inference_mode():
         embedded = network.embed(torch.from_numpy(data.vectors))
         probabilities = network.out(embedded).double().softmax(1).numpy()

@@ -10,8 +10,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from scipy.spatial import cKDTree
 
-from ames_lite.classification.clusters import Picture
 from ames_lite.classification.data import SIDES, TEST, Ids
 from ames_lite.evaluation import figures
 from ames_lite.evaluation.figures import HUES, MEDIUM, PALE, SMALL, fitting, titled_figure
@@ -21,6 +21,10 @@ CURVES = {  # of an epoch's line, by panel
     "accuracy": ("accuracy", "val_accuracy"),
     "recall of the hidden layer": ("recall@1", "recall@5", "recall@10"),
 }
+IMAGE, TINT = 0.6, 0.4  # shares of a picture with its clusters drawn over it
+REACH = 0.75  # of the usual distance between descriptors: how far from one a pixel is still its own
+Picture = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.floating[Any]]
 COLUMNS, SIDE = 4, 2.6  # of a sheet of images, and inches of one
 
 
@@ -92,10 +96,8 @@ def cluster_sheet(
             name, picture = pictures[number]
             axes.imshow(picture)
             axes.set_title(fitting(name, SIDE), fontsize=SMALL, loc="left")
-    keys = [
-        Patch(color=tuple(hue), label=f"cluster {one}")
-        for one, hue in zip(clusters, cluster_hues(len(clusters)), strict=True)
-    ]
+    hues = zip(clusters, cluster_hues(len(clusters)), strict=True)
+    keys = [Patch(color=tuple(hue), label=f"cluster {one}") for one, hue in hues]
     figure.legend(handles=keys, loc="outside lower left", ncols=8, fontsize=SMALL, frameon=False)
     return figure
 
@@ -105,3 +107,22 @@ def cluster_hues(count: int) -> npt.NDArray[np.float64]:
     more = colormaps["tab20"]([10, 8, 16, 6, 11, 9, 17, 7])  # brown, purple, olive, red, paler ones
     hues = [*map(to_rgb, HUES), *(tuple(hue[:3]) for hue in more)]
     return np.array([hues[at % len(hues)] for at in range(count)])
+
+
+def tinted(image: Picture, xy: Floats, own: Ids, colours: Floats) -> Picture:
+    """An image [H, W, 3] with the patches of some clusters in colours over it. xy [K, 2] in [0, 1]
+    and own [K]: places and clusters of its descriptors; colours [C, 3] in [0, 1], NaN for clusters
+    that are not drawn.
+    """
+    size = np.array(image.shape[1::-1])
+    if len(xy) < 2:
+        return image
+    tree = cKDTree(xy * size)
+    reach = REACH * float(np.median(tree.query(xy * size, k=[2])[0]))
+    y, x = np.mgrid[: size[1], : size[0]]
+    away, near = tree.query(np.stack([x, y], axis=-1) + 0.5)
+    tint = colours[own[near]]
+    drawn = (away <= max(reach, 1.0)) & ~np.isnan(tint).any(axis=-1)
+    out = image.copy()
+    out[drawn] = (IMAGE * image[drawn] + TINT * 255 * tint[drawn]).round().astype(np.uint8)
+    return out

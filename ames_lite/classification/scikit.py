@@ -6,16 +6,12 @@ gives the same result.
 """
 
 import importlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ames_lite.errors import BadInput, require
-
-Floats = npt.NDArray[np.floating[Any]]
-Float64 = npt.NDArray[np.float64]
-Ids = npt.NDArray[np.int64]
+from ames_lite.retrieval.rows import Float64, Floats, Ids
 
 FEWEST_TSNE = 5  # images
 TSNE_INPUT = 50  # principal components that t-SNE looks at
@@ -75,9 +71,7 @@ def tsne(descriptors: Floats, *, seed: int = 0, perplexity: float = 30.0) -> Flo
 
 
 def mutual_information(values: Floats, labels: Ids, seed: int = 0) -> Float64:
-    """What each column of values [N, C] tells of the labels [N], in nats [C]. Source: Ross, "Mutual
-    information between discrete and continuous data sets", PLoS ONE 2014.
-    """
+    """What columns [N, C] tell of labels [N], in nats [C] (Ross, PLoS ONE 2014)."""
     chosen = importlib.import_module("sklearn.feature_selection")
     return chosen.mutual_info_classif(values, labels, random_state=seed)
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ames_lite.classification import data as sets
 from ames_lite.classification import pictures
-from ames_lite.classification.clusters import assigned, choose_clusters, cluster_shares, tinted
 from ames_lite.classification.data import TEST, TRAIN, Labelled, Splitting, read_labelled
 from ames_lite.classification.judging import Judged, class_rows, confusion_of, image_rows, judge
 from ames_lite.classification.models import Classifier, fit
@@ -130,8 +130,8 @@ def _clusters(
     where = {name: (store, row) for store in stores for row, name in enumerate(store.names)}
     found = _Clusters(vlad, [], where)
     rows = np.flatnonzero(data.side == TRAIN)
-    shares = cluster_shares((found.read(data.names[row]) for row in rows), vlad)
-    chosen = choose_clusters(shares, data.labels[rows], config.clusters, config.seed)
+    shares = sets.cluster_shares((found.read(data.names[row]) for row in rows), vlad)
+    chosen = sets.choose_clusters(shares, data.labels[rows], config.clusters, config.seed)
     print(f"clusters: {', '.join(map(str, chosen))}")
     return found._replace(chosen=chosen)
 
@@ -198,7 +198,8 @@ def _draw_clusters(
     for at in np.unique(np.linspace(0, len(test) - 1, show).round().astype(int)).tolist():
         name = data.names[test[at]]
         image, local = thumbnail(load_image(root / name), THUMBNAIL), clusters.read(name)
-        drawn.append((name, tinted(image, local.xy, assigned(local, vlad), colours)))
+        own = sets.assigned(local, vlad)
+        drawn.append((name, pictures.tinted(image, local.xy, own, colours)))
     if drawn:
         title = f"{len(chosen)} of {len(vlad.centroids)} clusters on images of the test side"
         save_figure(pictures.cluster_sheet(drawn, chosen, title), folder / "clusters.png")

@@ -25,8 +25,7 @@ from ames_lite.evaluation.data import (
     load_data,
     short_lists,
 )
-from ames_lite.evaluation.evaluator import Work, report, reuse
-from ames_lite.evaluation.exports import check_exports, write_exports
+from ames_lite.evaluation.evaluator import Work, check_exports, report, reuse, write_exports
 from ames_lite.evaluation.protocols import Protocol
 from ames_lite.evaluation.report import Shown, write_report
 from ames_lite.evaluation.results_file import NO_MODEL, Rankings, role_of

@@ -19,16 +19,11 @@ from ames_lite.cli.scoring_run import SCORES
 from ames_lite.cli.shell import dataset_files, protocol_of, run_dir, run_prefix
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
-from ames_lite.evaluation.exports import check_exports
-from ames_lite.evaluation.failures import (
-    best_and_worst,
-    best_ranks,
-    nearest_and_furthest,
-    pick_row,
-)
-from ames_lite.evaluation.metrics import Floats
+from ames_lite.evaluation import report
+from ames_lite.evaluation.evaluator import check_exports
+from ames_lite.evaluation.metrics import Floats, best_ranks
 from ames_lite.evaluation.page import PagePictures
-from ames_lite.evaluation.report import Shown, write_report
+from ames_lite.evaluation.report import Shown, pick_row, write_report
 from ames_lite.evaluation.results_file import Rankings, read_results, reread, results_path
 
 logger = logging.getLogger(__name__)
@@ -152,12 +147,13 @@ def choose(
     if not right + wrong:
         raise BadInput("no query has a correct image in this setting", where=found.where)
     if not found.results["rows"][place]["num_rerank"]:
-        rows = nearest_and_furthest(found, both[0].hits[setting], setting, count)
+        rows = report.nearest_and_furthest(found, both[0].hits[setting], setting, count)
         return dict(zip(OF_GLOBAL, rows, strict=True)), [
             f"a correct image first: {right} of {right + wrong} queries; shown: {len(rows[0])} of "
             f"them, and of the others the {len(rows[1])} that are furthest from a correct image"
         ]
-    won, lost = best_and_worst(before, after, both[0].ap[setting], both[1].ap[setting], count)
+    first, second = (one.ap[setting] for one in both)
+    won, lost = report.best_and_worst(before, after, first, second, count)
     main = found.protocol.main
     values = [one.metrics[main] for one in both]
     firsts, moves = _moved(before, after)

@@ -14,8 +14,7 @@ from ames_lite.cli.schema.evaluation import Evaluate
 from ames_lite.cli.shell import RESULTS, as_list, dataset_files, protocol_of, run_dir, run_prefix
 from ames_lite.errors import check_config
 from ames_lite.evaluation.data import ListData, excluded, load_lists
-from ames_lite.evaluation.evaluator import report_global
-from ames_lite.evaluation.exports import check_exports, write_exports
+from ames_lite.evaluation.evaluator import check_exports, report_global, write_exports
 from ames_lite.evaluation.passes import Cell
 from ames_lite.evaluation.report import Shown, write_report
 from ames_lite.evaluation.results_file import NO_MODEL, NO_SCORES, Rankings

@@ -202,12 +202,10 @@ def role_in_words(run: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 
 def _row_line(entry: Entry, i: int) -> Line:
     rows = [run["rows"][i] for run in entry.runs]
-    settings = [
-        {**row, "model": run["model"], "role": role_in_words(run, row)}
-        for run, row in zip(entry.runs, rows, strict=True)
-    ]
+    pairs = zip(entry.runs, rows, strict=True)
+    said = [{**row, "model": run["model"], "role": role_in_words(run, row)} for run, row in pairs]
     ap = _per_query(entry.runs, "ap") if i == 0 else None
-    return _line(entry.name, settings, [row["metrics"] for row in rows], ap)
+    return _line(entry.name, said, [row["metrics"] for row in rows], ap)
 
 
 def _global_line(entry: Entry) -> Line:
@@ -271,9 +269,7 @@ def _difference(line: Line, base: Line, metric: str, paired: bool, seed: int) ->
 
 
 def mean_block(blocks: Sequence[Block]) -> Block | None:
-    """The mean over sets, line by line, each set counting once; None where they have other metrics
-    or lines. A difference of means has no interval: sets are no sample of anything.
-    """
+    """The mean over sets, line by line, without intervals; None for other metrics or lines."""
     first = blocks[0]
     shapes = {(b.metric, *((line.name, *line.metrics) for line in b.lines)) for b in blocks}
     if len(blocks) < 2 or len(shapes) > 1:

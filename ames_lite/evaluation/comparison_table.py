@@ -1,7 +1,5 @@
-"""A comparison as text: columns, Markdown, LaTeX or CSV.
-
-Metrics are printed in points (per cent), in CSV as fractions at full precision. Nothing is set in
-bold or sorted: no row is picked here.
+"""A comparison as text: columns, Markdown, LaTeX (in points, per cent) or CSV (fractions). Nothing
+is set in bold or sorted: no row is picked here.
 """
 
 import io

@@ -119,9 +119,7 @@ def open_stores(
     lists: tuple[ImageList, ImageList],
     shortlist: npt.NDArray[np.int64] | None = None,
 ) -> Stores:
-    """The stores of queries and gallery. Raises BadInput where they are of other lists or settings.
-    paths: of `find_files`; shortlist: `read_shortlist`.
-    """
+    """The stores of queries and gallery. BadInput where they are of other lists or settings."""
     remedy = files.make_local()
     queries, gallery = (
         open_store(paths[f"{side} store"], images.names, images.sizes, remedy, shortlist=rows)

@@ -1,5 +1,7 @@
 """One evaluation: `score` writes the logits of all pairs that the protocol's passes need, `report`
-sweeps num_rerank, lamb and temp over them and makes the results (schema 1).
+sweeps num_rerank, lamb and temp over them and makes the results (schema 1), `write_exports` writes
+its rankings in the forms of `stores.candidates`. A graded protocol (ROxford, RParis) has a ranking
+a setting, named in the file (`run_medium.trec`), with its junk at the end.
 """
 
 import json
@@ -18,8 +20,8 @@ from ames_lite import __version__
 from ames_lite.errors import require
 from ames_lite.evaluation.data import SIDES, EvaluationData, ListData, list_digests, short_lists
 from ames_lite.evaluation.pair_view import PairViews
-from ames_lite.evaluation.passes import Pairs, pairs_to_score
-from ames_lite.evaluation.protocols import Evaluation
+from ames_lite.evaluation.passes import Cell, Pairs, pairs_to_score, rerank_setting
+from ames_lite.evaluation.protocols import Evaluation, Protocol
 from ames_lite.evaluation.results_file import NO_MODEL, SCHEMA, WITHOUT_DESCRIPTORS
 from ames_lite.evaluation.tuning import Row
 from ames_lite.io.digest import array_digest
@@ -28,6 +30,7 @@ from ames_lite.processes import ALONE, Processes
 from ames_lite.records import NO_EVIDENCE, PairScores, pair_keys
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions
 from ames_lite.runtime import cpu_name, peak_memory_mib
+from ames_lite.stores.candidates import WRITTEN, Candidates, in_form, write_candidates
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_provenance
 from ames_lite.stores.pair_scores import PartialScores, read_pair_scores, write_pair_scores
@@ -50,10 +53,8 @@ class Work:
     def views(self) -> PairViews:
         """Of the pairs, as they are scored."""
         counts = self.options.query_count, self.options.gallery_count
-        query, gallery = (
-            partial(store.read, max_count=count)
-            for store, count in zip(self.data.stores, counts, strict=True)
-        )
+        pairs = zip(self.data.stores, counts, strict=True)
+        query, gallery = (partial(store.read, max_count=count) for store, count in pairs)
         return PairViews(self.scorer.model, query, gallery)
 
     @cached_property
@@ -236,3 +237,48 @@ def _number(value: float) -> float | None:
 def plain_metrics(values: dict[str, float]) -> dict[str, float | None]:
     """Metrics as JSON has them: None where one is undefined."""
     return {key: _number(value) for key, value in values.items()}
+
+
+def check_exports(
+    forms: Sequence[str], protocol: Protocol, setting: str | None = None, top: int | None = None
+) -> str:
+    """The setting whose ranking is written, by default medium, or all where ungraded. BadInput."""
+    fine = set(forms) <= set(WRITTEN) and len(set(forms)) == len(forms)
+    require(fine, f"exports {list(forms)}", expected=f"some of {', '.join(WRITTEN)}, each once")
+    what = f"the first {top} images are to be exported"
+    require(top is None or top >= 1, what, expected="1 or more")
+    if setting is None:
+        return protocol.main_settings[0]
+    what = f"the protocol has no setting '{setting}'"
+    require(setting in protocol.settings, what, expected=" or ".join(protocol.settings))
+    return setting
+
+
+def write_exports(
+    folder: Path,
+    forms: Sequence[str],
+    data: ListData,
+    scores: PairScores,
+    cell: Cell,
+    *,
+    tag: str,
+    setting: str,
+    top: int | None = None,
+) -> list[Path]:
+    """Write the reranked lists into a folder, once a form; returns the paths. tag: of TREC."""
+    if not forms:
+        return []
+    ranking, truth = rerank_setting(data, scores, setting, cell).first(top), data.ground_truth
+    names, end = (truth.query_names, truth.gallery_names), f"_{setting}" * data.protocol.graded
+    lists, columns = Candidates.of_arrays(ranking.ids, ranking.sims), dict[str, Any]()
+    if "pairs" in forms:
+        query = np.repeat(np.arange(len(ranking.ids), dtype=np.int32), data.neighbors.ids.shape[1])
+        given = query, data.neighbors.ids.ravel(), data.neighbors.sims.ravel()
+        columns["sim"] = PairScores(*given).lookup(ranking.ids)
+        columns["logit"] = scores.lookup(ranking.ids[:, : cell.num_rerank])
+    written = []
+    for form in forms:
+        path, more = folder / WRITTEN[form].format(end), columns if form == "pairs" else {}
+        turned = in_form(lists, form, *names)
+        written.append(write_candidates(path, form, turned, tag=tag, columns=more))
+    return written

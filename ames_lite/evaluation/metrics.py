@@ -145,3 +145,11 @@ def mean(values: Floats) -> float:
     """The mean over the queries that have a positive; nan where none has."""
     counted = values[~np.isnan(values)]
     return float(counted.mean()) if len(counted) else float("nan")
+
+
+def best_ranks(hits: Hits) -> Floats:
+    """The rank from 1 of each query's best correct image [Q]; inf: not listed; nan: it has none."""
+    ranks = np.full(len(hits.num_positives), np.inf)
+    np.minimum.at(ranks, hits.query, hits.rank + 1.0)
+    ranks[hits.num_positives == 0] = np.nan
+    return ranks

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
 from ames_lite.evaluation import figures
-from ames_lite.evaluation.failures import best_ranks
 from ames_lite.evaluation.figures import GREY, HUES, MEDIUM, PALE, SMALL, plain, titled_figure
-from ames_lite.evaluation.metrics import Floats, Hits
+from ames_lite.evaluation.metrics import Floats, Hits, best_ranks
 from ames_lite.evaluation.passes import Cell
 from ames_lite.evaluation.protocols import Evaluation
 from ames_lite.evaluation.results_file import Rankings

@@ -185,12 +185,9 @@ def _parts(ap: Floats, name: str, private: int) -> dict[str, float]:
 
 def _joined(ground_truth: GroundTruth, setting: str, what: str) -> list[npt.NDArray[np.int64]]:
     """The gallery rows of a list of `Setting`, by query."""
-    none = np.zeros(0, np.int64)
     names = getattr(chosen(setting, SETTINGS, "setting", BadInput), what)
-    return [
-        np.concatenate([none, *(getattr(ground_truth, name)[q] for name in names)])
-        for q in range(len(ground_truth.query_names))
-    ]
+    lists = [getattr(ground_truth, name) for name in names]
+    return [np.concatenate([np.zeros(0, np.int64), *rows]) for rows in zip(*lists, strict=True)]
 
 
 setting_positives = partial(_joined, what="positives")
@@ -204,9 +201,7 @@ def setting_hits(ids: Ids, ground_truth: GroundTruth, setting: str) -> Hits:
 
 
 def check_fit(ranking: Neighbors, ground_truth: GroundTruth, protocol: Protocol) -> None:
-    """Raises BadInput for a ranking of other queries or gallery images than the ground truth, where
-    it is shorter than a metric looks, and where grades are missing or not wanted.
-    """
+    """Raises BadInput for a ranking that does not fit the ground truth, or is too short."""
     queries, gallery = len(ground_truth.query_names), len(ground_truth.gallery_names)
     count, length = ranking.ids.shape
     truth = f"ground truth of {queries} queries over {gallery} images"

@@ -1,29 +1,30 @@
-"""The report page of an evaluation: what reranking did to some queries, as one HTML file.
-
-Junk is shown where a list has it, without a rank; reranking moves it to the end. An image that is
-not on disk leaves a placeholder, since a store may be evaluated without its images.
+"""The report page of an evaluation: what reranking did to some queries, as one HTML file; and which
+queries a page of failures shows. Junk has no rank, and moves to the end; an image that is not on
+disk leaves a placeholder.
 """
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ames_lite.errors import require
 from ames_lite.evaluation import page
 from ames_lite.evaluation.figures import svg_bytes
-from ames_lite.evaluation.metrics import Floats, Ids
+from ames_lite.evaluation.metrics import Floats, Hits, Ids, best_ranks
 from ames_lite.evaluation.page import PagePictures, Queries, QueryView, Tile, say_box, say_score
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairView, PairViews
 from ames_lite.evaluation.passes import Cell, rerank_setting
 from ames_lite.evaluation.plots import plots_of
-from ames_lite.evaluation.protocols import footnotes, setting_junk, setting_positives
+from ames_lite.evaluation.protocols import Retrieval, footnotes, setting_junk, setting_positives
 from ames_lite.evaluation.results_file import Rankings, say_without_descriptors
 from ames_lite.records import GroundTruth, Neighbors
 
 Metrics = Mapping[str, float | None]
+PICKED = ("given", "frozen")  # roles of rows that were not chosen on what they are reported on
 BEST = "Best right image, where another is first"
 PLOTS = {
     "scores": "Scores of right and wrong candidates",
@@ -90,13 +91,10 @@ def write_report(
     setting, cell = setting or found.protocol.main_settings[0], Cell.of(first)
     lists, junk = [found.neighbors], setting_junk(truth, setting)
     lists += [rerank_setting(found, found.scores, setting, cell)] if reranks else []
-    sides = (
-        page.pixels("tile", 2 * len(chosen) * shown.images),
-        page.pixels("pair", len(chosen) * (shown.pairs + 1)),
-    )
+    n, root = len(chosen), Path(image_root)
+    sides = page.pixels("tile", 2 * n * shown.images), page.pixels("pair", n * (shown.pairs + 1))
     right = setting_positives(truth, setting)
-    num, root = cell.num_rerank, Path(image_root)
-    drawing = _Drawing(truth, right, junk, lists, num, root, shown.images, *sides)
+    drawing = _Drawing(truth, right, junk, lists, cell.num_rerank, root, shown.images, *sides)
     pairs = [pair for q in chosen for pair in drawing.pairs(q, shown.pairs)]
     explained = {} if views is None else views.of(pairs)
     aps = np.stack([before, after][: len(lists)], axis=1).tolist()
@@ -241,3 +239,46 @@ def _counts(gains: Floats) -> dict[str, int]:
     signs = {"better": gains > 0, "worse": gains < 0, "same": gains == 0}
     counted = {word: int(rows.sum()) for word, rows in signs.items()}
     return {"queries": len(gains), "undefined": int(np.isnan(gains).sum()), **counted}
+
+
+def pick_row(rows: Sequence[Mapping[str, Any]], metric: str) -> int:
+    """The place in `rows` (of results.json) of the best one by `metric`, the first of equals. Rows
+    that are given or frozen go before those of a grid. Raises BadInput where none has it.
+    """
+    having = [i for i, row in enumerate(rows) if row["metrics"].get(metric) is not None]
+    known = ", ".join(rows[0]["metrics"])
+    require(having, f"no row has the metric {metric}", expected=f"one of {known}")
+    picked = [i for i in having if rows[i].get("role") in PICKED] or having
+    return max(picked, key=lambda i: (rows[i]["metrics"][metric], -i))
+
+
+def best_and_worst(
+    before: Floats, after: Floats, ap_before: Floats, ap_after: Floats, count: int
+) -> tuple[list[int], list[int]]:
+    """Up to `count` successes and up to `count` of the worst queries, as rows [Q]; before, after:
+    `best_ranks`. A success has a correct image first; those whose best correct image rose most come
+    first, then those that gained most AP. The worst are the others with the lowest best correct
+    image, then the lowest AP; a query with all that is right in front is not among them.
+    """
+    rows = np.flatnonzero(~np.isnan(after)).tolist()
+    first = [q for q in rows if after[q] == 1]
+    won = sorted(first, key=lambda q: (-before[q], ap_before[q] - ap_after[q], q))[:count]
+    lost = (q for q in rows if q not in set(won) and not (after[q] == 1 and ap_after[q] > 1 - 1e-9))
+    return won, sorted(lost, key=lambda q: (-after[q], ap_after[q], q))[:count]
+
+
+def nearest_and_furthest(
+    found: Retrieval, hits: Hits, setting: str, count: int
+) -> tuple[list[int], list[int]]:
+    """Of a global ranking up to `count` successes, those with a correct image first, nearest first,
+    and up to `count` of the others, as rows [Q]: the worst by the distance to their best correct
+    image, one that is not listed first of all.
+    """
+    ranks = best_ranks(hits)
+    right = setting_positives(found.ground_truth, setting)
+    listed = zip(found.neighbors.ids, found.neighbors.sims, right, strict=True)
+    sims = [float(row[np.isin(ids, ok)].max(initial=-np.inf)) for ids, row, ok in listed]
+    rows = np.flatnonzero(~np.isnan(ranks)).tolist()
+    won = sorted((q for q in rows if ranks[q] == 1), key=lambda q: (-sims[q], q))
+    lost = sorted((q for q in rows if ranks[q] > 1), key=lambda q: (sims[q], q))
+    return won[:count], lost[:count]

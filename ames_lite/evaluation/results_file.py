@@ -44,8 +44,8 @@ ANEW = "evaluate again, or name the run's own files by data_root=, neighbors= or
 
 
 def role_of(dataset_role: str, cells: int, tuned_on: str | None) -> str:
-    """frozen (chosen elsewhere), given by hand, or of a grid; on a test set a grid is an oracle:
-    whoever picks from it has tuned on the test set. cells: of the grid of λ and γ.
+    """frozen (chosen elsewhere), given by hand, or of a grid (cells of λ and γ): on a test set
+    an oracle, as whoever picks from it has tuned on the test set.
     """
     if cells > 1:
         return "oracle" if dataset_role == "test" else "grid"
@@ -138,8 +138,7 @@ def reread(
     scores: Path,
 ) -> Rankings:
     """Read the files of a run; where: its results.json. Raises MissingFile that names all that is
-    missing; BadInput where lists or scores are not those of results.json. Without a model there are
-    no scores.
+    missing; BadInput where lists or scores are not those of results.json.
     """
     expected = "scores.hdf5, which evaluate.py writes beside results.json"
     remedy = "scores=<where they are now>, or evaluate again"
@@ -157,9 +156,7 @@ def reread(
 def check_read(
     results: Mapping[str, Any], where: Path, files: DatasetFiles, paths: Mapping[str, Path]
 ) -> GroundTruth:
-    """The ground truth. Raises BadInput where lists, ground truth or neighbours, by their digests,
-    are not those that the run read; where: its results.json; paths: of `find_files`.
-    """
+    """The ground truth. BadInput where files, by their digests, are not those that the run read."""
     names = [images.names for images in read_lists(paths)]
     truth = files.read_truth(*names)
     said = {**results["digests"], **results["read"]}  # of older versions not all of it

@@ -64,17 +64,15 @@ def sign_flip_test(differences: Floats, *, seed: int) -> float:
     if len(moved) < 2:
         return 1.0
     moved = moved / np.abs(moved).sum()
-    return _all_signs(moved) if 2.0 ** len(moved) <= SIGNINGS else _random_signs(moved, seed)
+    if 2.0 ** len(moved) > SIGNINGS:
+        return _random_signs(moved, seed)
+    how = {"permutation_type": "samples", "n_resamples": np.inf, "batch": BLOCK // len(moved)}
+    return float(scipy.stats.permutation_test((moved,), _size, **how, **ONE_SIDED).pvalue)
 
 
 def _size(values: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray[np.float64]:
     """|Σ values|, rounded: sums that differ in their last digits are equal."""
     return np.abs(values.sum(axis=axis)).round(DIGITS)
-
-
-def _all_signs(values: npt.NDArray[np.float64]) -> float:
-    how = {"permutation_type": "samples", "n_resamples": np.inf, "batch": BLOCK // len(values)}
-    return float(scipy.stats.permutation_test((values,), _size, **how, **ONE_SIDED).pvalue)
 
 
 def _random_signs(values: npt.NDArray[np.float64], seed: int) -> float:

@@ -1,7 +1,6 @@
-"""Grids over num_rerank, lamb and temp, from logits that were computed once.
-
-A grid on the set that is reported is an oracle: choose on another set and carry the choice over in
-tuned.json, which holds for one model and its weights alone.
+"""Grids over num_rerank, lamb and temp, from logits that were computed once. On the set that is
+reported they are oracles: choose on another set and carry the choice over in tuned.json, which
+holds for one model and its weights alone.
 """
 
 import math
@@ -41,9 +40,7 @@ def grid(
     lambs: Iterable[float],
     temps: Iterable[float],
 ) -> list[Row]:
-    """The metrics of every combination; num_rerank changes slowest, temp fastest. Raises BadInput
-    before any work where a value is out of range or there is no combination.
-    """
+    """The metrics of every combination, temp fastest. BadInput for none, or out of range."""
     cells = [Cell(*values) for values in product(num_reranks, lambs, temps)]
     require(cells, "a grid has no cells", expected="values for num_rerank, lamb and temp")
     passes = prepare_passes(lists, scores, max(cell.num_rerank for cell in cells))
@@ -55,10 +52,7 @@ def grid(
 
 
 def _orders(row: Row, rows: Sequence[Row]) -> bool:
-    """Whether the γ of a row of a grid has a part in the order. With λ = 0 it has none but for the
-    scores that the sigmoid rounds to 1, ties that the global order then breaks: the smallest γ
-    stands for all.
-    """
+    """Whether the γ of a row has a part in the order: with λ = 0 the smallest stands for all."""
     of_logits = (r.temp for r in rows if r.lamb == 0 and r.num_rerank == row.num_rerank)
     return row.lamb > 0 or row.temp == min(of_logits)
 

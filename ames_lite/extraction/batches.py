@@ -43,10 +43,7 @@ Jobs = Sequence[Job]
 
 
 def jobs_of(
-    image_root: str | Path,
-    names: Sequence[str],
-    boxes: Sequence[Box | None] | None,
-    rows: range,
+    image_root: str | Path, names: Sequence[str], boxes: Sequence[Box | None] | None, rows: range
 ) -> list[Job]:
     """The images of these rows; names and boxes [N] are of all. Raises BadInput."""
     given = len(names) if boxes is None else len(boxes)
@@ -68,9 +65,7 @@ def window_of(backbone: Backbone) -> int:
 
 
 def describe_all(jobs: Jobs, backbone: Backbone, workers: int) -> Iterator[Described | str]:
-    """The descriptors of every job, in order, or why there are none. workers: processes that decode
-    and prepare; above 1, call from under a main guard.
-    """
+    """The descriptors of every job, or why there are none; workers > 1: under a main guard."""
     return compute_all(backbone.describe, jobs, backbone, workers)
 
 
@@ -121,9 +116,7 @@ def batches_of(prepared: Sequence[Any], bound: int) -> list[list[int]]:
 def in_order(
     work: Callable[[In], Out], jobs: Sequence[In], workers: int, start_method: str = "spawn"
 ) -> Iterator[Out]:
-    """work(job) of every job in order, by worker processes; few results wait at any time. Raises
-    BadInput where a process died, as it does when memory runs out.
-    """
+    """work(job) of every job in order, by worker processes. BadInput where one of them died."""
     if workers <= 1 or len(jobs) < FEW:
         yield from map(work, jobs)
         return

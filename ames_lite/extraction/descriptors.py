@@ -73,9 +73,7 @@ class BinaryCode:
         return {"binarization": digest, "bits": self.bits, "precision": "packed bits"}
 
     def pack(self, given: LocalDescriptors) -> LocalDescriptors:
-        """The same image with descriptors [K, D/8] uint8; a projection of exactly 0 becomes -1. One
-        image at a time: its bits do not depend on what is extracted beside it.
-        """
+        """The same image with descriptors [K, D/8] uint8; a projection of exactly 0 becomes -1."""
         floats = torch.from_numpy(given.descriptors.astype(np.float32))
         packed = pack_bits(F.normalize(floats, dim=-1) @ self.projection).numpy()
         return LocalDescriptors(packed, given.xy, given.scale, given.weight, given.size)
@@ -138,11 +136,7 @@ def check_on_bad_image(value: str) -> None:
 
 
 def _local_output(
-    backbone: Backbone,
-    path: Path,
-    names: Names,
-    binarization: BinaryCode | None,
-    crop: Provenance,
+    backbone: Backbone, path: Path, names: Names, binarization: BinaryCode | None, crop: Provenance
 ) -> _Output:
     made, stored_as = dict(backbone.provenance), {"precision": "float16 store"}  # loads the weights
     if binarization is not None:

@@ -120,9 +120,7 @@ def fit_whitening(
     max_images: int = 10_000,  # evenly over the file, without those that failed
     overwrite: bool = False,
 ) -> Path:
-    """Write the whitening of a complete file of global descriptors and return its path. Raises
-    BadInput for fewer images than dim + 1, NaN, and for descriptors that span fewer directions.
-    """
+    """Write the whitening of a complete file of global descriptors; returns its path. BadInput."""
     refuse_existing(Path(output), overwrite)
     require(method in METHODS, f"method is '{method}'", expected=f"one of {', '.join(METHODS)}")
     require(max_images >= 1, f"max_images is {max_images}", expected="at least 1")
@@ -195,9 +193,7 @@ def is_compressed(path: Path) -> bool:
 def compress_store(
     path: str | Path, codebook: Codebook, progress: Callable[[], object] = lambda: None
 ) -> None:
-    """Put in place of a store the same one with product codes; killed, it stays as it was.
-    progress: called once an image. Raises BadInput for a store that has codes, or bits.
-    """
+    """Put one with product codes in place of a store, atomically. BadInput for codes, bits."""
     with DescriptorStore.open(path) as store, replacing(path, overwrite=True) as partial:
         refuse_packed(store)
         what = "the store has product codes already"

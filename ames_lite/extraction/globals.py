@@ -72,9 +72,7 @@ def extract_globals(
     say_bad: bool = True,  # False: the caller logs
     overwrite: bool = False,
 ) -> Path:
-    """Write or continue the file `output` and return its path. Raises BadInput before any work
-    where whitening and source do not fit, and where the disk is too small.
-    """
+    """Write or continue the file `output`; returns its path. Raises BadInput before any work."""
     check_on_bad_image(on_bad_image)
     made, dim, path = source.made, source.dim, Path(output)
     if whitening is not None:
@@ -109,9 +107,7 @@ def _fill(source: Source, writer: GlobalWriter, whitening: Whitening) -> dict[st
 
 
 def from_store(store: DescriptorStore, aggregator: Aggregator, shard: Part = None) -> Source:
-    """The local descriptors of a store (native or published), aggregated. Raises BadInput where the
-    aggregator does not fit the store, and for packed stores.
-    """
+    """The local descriptors of a store, aggregated. BadInput where they do not fit, for bits."""
     refuse_packed(store)
     aggregator.check(store.provenance, store.dim, store.path)
     dim = aggregator.dim(store.dim)

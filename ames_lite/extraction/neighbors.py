@@ -1,7 +1,5 @@
-"""Neighbor lists by global similarity, of queries in a gallery or of a training set in itself.
-
-Each image is left out of its own list, by name. An output that ends in `.pkl` is of the published
-form.
+"""Neighbor lists by global similarity, of queries in a gallery or of a training set in itself, each
+image left out of its own by name. An output that ends in `.pkl` is of the published form.
 """
 
 import logging

@@ -86,9 +86,7 @@ def build_vocabulary(
     expected: Mapping[str, Any] | None = None,  # provenance that every native store must have
     overwrite: bool = False,
 ) -> Path:
-    """Write the vocabulary and return its path. Raises BadInput for packed stores, those that were
-    not made alike, and for fewer descriptors than clusters.
-    """
+    """Write the vocabulary; returns its path. BadInput for packed, unlike and small stores."""
     check_clustering(num_clusters, seed, iterations, distance)
     _check_arguments(sources, max_images, sample_per_cluster)
     refuse_existing(Path(output), overwrite)
@@ -144,9 +142,7 @@ def _check_tokens(parts: Sequence[_Part], total: int, num_clusters: int) -> None
 def _cluster(
     blocks: Blocks, total: int, clusters: tuple[int, int, int], distance: str, each: int
 ) -> tuple[Float32, Provenance]:
-    """Centroids [C, D], and what k-means says of its run. clusters: number, seed, iterations; each:
-    tokens of a sample for every cluster, 0: all.
-    """
+    """Centroids [C, D], and what k-means says. each: sampled tokens of a cluster, 0: all."""
     num_clusters, seed, iterations = clusters
     if each:
         chosen = sampled_points(total, num_clusters * each, seed)

@@ -242,9 +242,7 @@ class PairLayer(nn.Module):
         return self._after(self.norm2, x, self.cross_attn.over_pair(projections, layout, True))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """Tokens [..., D] after the feed-forward; on a CPU without gradients some rows at a time,
-        so that the hidden layer stays in the caches and in memory that the process has.
-        """
+        """Tokens [..., D] after it; on a CPU without gradients some rows at a time, for caches."""
         normed = self._before(self.norm3, x)
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.device.type != "cpu":
             return self._after(self.norm3, x, self._update(normed))
@@ -293,9 +291,7 @@ class PairDecoder(nn.Module):
     def score(
         self, match: Tensor, query: EncodedImages, gallery: EncodedImages, return_tokens: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """The match token [B, D] after all layers; with return_tokens also all, [match, query,
-        gallery], as published.
-        """
+        """The match token [B, D] after all layers; return_tokens: also [match, query, gallery]."""
         layout, last = lay_out(query, gallery), self._layers()[-1]
         x, crossing = self._before_last(match, query, gallery, layout)
         if not return_tokens:

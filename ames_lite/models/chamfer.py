@@ -1,6 +1,5 @@
-"""Chamfer similarity: the mean of best matches. A head without parameters, a baseline.
-
-logit = 1/2 (mean over query of max over gallery of cosine + the same the other way round)
+"""Chamfer similarity, a baseline without parameters: the mean of best matches,
+1/2 (mean over query of max over gallery of cosine + the same the other way round).
 """
 
 from collections.abc import Mapping

@@ -126,9 +126,7 @@ class ELViS(SimilarityHead[EncodedSets]):
             return self.logit(votes) if self.training else votes
 
     def _explain(self, query: EncodedSets, gallery: EncodedSets) -> PairWeights:
-        """By how much the votes of two descriptors rise because the other is their best match;
-        they sum to the score less the votes of as many descriptors without a match.
-        """
+        """By how much the votes of two descriptors rise because the other is their best match."""
         plans = transport_plan(self._transport(query, gallery))
         sides = zip(plans, (query.valid, gallery.valid), strict=True)
         there, back = (self._rises(plan, valid) for plan, valid in sides)

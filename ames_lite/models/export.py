@@ -36,9 +36,7 @@ class Pairs(nn.Module):
 
 
 def export(head: SimilarityHead, form: str, path: str | Path, *, width: int | None = None) -> Path:
-    """Write a head as `torch` (torch.export, .pt2) or `onnx`; returns the path. Raises ConfigError.
-    width: of descriptors, for a head that takes any.
-    """
+    """Write a head as .pt2 or .onnx. width: for a head that takes any. Raises ConfigError."""
     if form not in FORMS:
         raise ConfigError(f"form={form}", expected=" or ".join(FORMS))
     path, width = Path(path), head.dim_in or width

@@ -114,9 +114,7 @@ class SimilarityHead(nn.Module, Generic[E]):
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **download: Any) -> Self:
-        """A head in eval mode from its folder, or by its name on the Hugging Face Hub. download: as
-        of snapshot_download. Raises MissingFile; BadInput for another class of head.
-        """
+        """A head in eval mode, of a folder or the Hugging Face Hub. MissingFile, BadInput."""
         return _files().from_pretrained(cls, name, **download)
 
     def save_pretrained(self, folder: str | Path, **card: Any) -> None:

@@ -1,7 +1,5 @@
-"""The published AMES heads and their λ and γ, which their files do not hold.
-
-The authors tuned them on the public split of GLDv2 (gldv2-val). Source: the table in the README of
-https://github.com/pavelsuma/ames.
+"""The published AMES heads and their λ and γ, tuned on the public split of GLDv2 (gldv2-val), which
+their files do not hold: the README of https://github.com/pavelsuma/ames has the table.
 """
 
 from collections.abc import Mapping

@@ -42,9 +42,7 @@ class Batches:
         self._said = False
 
     def run(self, work: Callable[[slice], None], *lengths: Lengths) -> None:
-        """Call work on runs of pieces until all are done; lengths [n]: a piece's parts, in tokens.
-        Raises BadInput where there is no room for one piece alone.
-        """
+        """Call work on runs of pieces, lengths [n] in tokens. BadInput without room for one."""
         at = 0
         while at < len(lengths[0]):
             batch = slice(at, at + self._fitting(at, *lengths))
@@ -98,9 +96,7 @@ class Budget(NamedTuple):
 
 
 def share_out(max_memory: float, device: torch.device) -> Budget:
-    """What max_memory GiB are for, what the process holds already included. Raises BadInput where
-    they are too few. Encoded images lie on the device: on a GPU its free memory bounds them.
-    """
+    """What max_memory GiB are for. BadInput for too few; a GPU bounds encoded images itself."""
     held = _resident_bytes()
     free = int(max_memory * 2**30) - held
     if free < LEAST:

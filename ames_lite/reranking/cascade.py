@@ -8,15 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ames_lite.errors import check_fields, explained, require
+from ames_lite.reranking.calibration import Flags, Floats
 from ames_lite.reranking.ensemble import stable_descending
 
 TOP, RECALL = 10, 0.999
 NONE, EXPECTED = "this is no cascade", "what tuning with a cheaper head learns"
-Floats = npt.NDArray[np.floating[Any]]
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,7 @@ def fit_cascade(
     top: int = TOP,
     recall: float = RECALL,
 ) -> Cascade:
-    """From the cheap model's logits and the head's final scores [Q, n] of a validation set, over
-    the candidates that count (junk does not). Raises BadInput where none does.
-    """
+    """From cheap logits and final scores [Q, n] of a validation set; BadInput if none counts."""
     require(counted.any(), "no candidate counts", expected="candidates that are no junk")
     order = stable_descending(np.where(counted, scores, -np.inf).astype(np.float32))
     first = np.zeros(counted.shape, np.bool_)

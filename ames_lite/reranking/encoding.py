@@ -19,10 +19,9 @@ from ames_lite.io import remedies
 from ames_lite.models import SimilarityHead
 from ames_lite.models.head import Encoding
 from ames_lite.reranking.batches import Batches
-from ames_lite.reranking.tasks import ReadMeter
+from ames_lite.reranking.tasks import ReadMeter, Rows
 from ames_lite.stores.descriptor_store import DescriptorStore
 
-Rows = npt.NDArray[np.integer]
 Flags = npt.NDArray[np.bool_]
 
 
@@ -98,10 +97,7 @@ class Encoder:
         order = np.argsort(stored.extent.length, kind="stable")
         batches = self._encode(stored, order, stored.extent.length[order], gallery=True)
         self._meter.cost.encoded_gallery += len(order)
-        return [
-            (stored.rows[numbers], Encoded(images, stored.extent.rows(numbers)))
-            for numbers, images in batches
-        ]
+        return [(stored.rows[n], Encoded(images, stored.extent.rows(n))) for n, images in batches]
 
     def queries(self, blocks: Iterable[Stored], num: int) -> Encoded:
         """All queries of these blocks, `num` in all, padded alike; `valid` even where all are."""
@@ -124,9 +120,7 @@ class Encoder:
     def _encode(
         self, stored: Stored, order: Rows, length: Rows, gallery: bool = False, masked: bool = False
     ) -> list[tuple[Rows, Encoding]]:
-        """Numbers and images of a block in this order, batches padded to their longest `length`;
-        masked: with `valid` even where all are.
-        """
+        """Numbers and images in batches of this order; masked: with `valid` even where all are."""
         local = stored.descriptors.to(self._device, non_blocking=True)
         done: list[tuple[Rows, Encoding]] = []
 

@@ -27,9 +27,7 @@ def check_ensemble(lamb: float, temp: float) -> None:
 
 
 def ensemble_scores(sims: Array, logits: Array, lamb: float, temp: float) -> Floats:
-    """Scores of any shape, float32; lamb = 1 gives the sims themselves, bit for bit. The logits
-    become float32 before the sigmoid: half precision would tie the confident ones.
-    """
+    """Scores of any shape, float32 before the sigmoid; lamb = 1 gives the sims bit for bit."""
     local = expit(np.float32(temp) * logits.astype(np.float32))
     return np.float32(lamb) * sims.astype(np.float32) + np.float32(1 - lamb) * local
 

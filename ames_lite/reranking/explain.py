@@ -104,10 +104,7 @@ def _of_head(
     if len(rows) and len(columns):
         head = head.eval()
         sides = ((query, rows, False), (candidate, columns, True))
-        encoded = (
-            head.encode(_tensor(image.descriptors[real], head), gallery=gallery)
-            for image, real, gallery in sides
-        )
+        encoded = [head.encode(_tensor(i.descriptors[at], head), gallery=g) for i, at, g in sides]
         found = [part[0].float().cpu().numpy() for part in head.explain(*encoded)]
         weights[np.ix_(rows, columns)], of_query[rows], of_candidate[columns] = found
     return weights, of_query, of_candidate

@@ -19,14 +19,13 @@ from ames_lite.models import SimilarityHead
 from ames_lite.records import NO_EVIDENCE
 from ames_lite.reranking.batches import FEWER, Batches, is_out_of_memory, prefetched, share_out
 from ames_lite.reranking.encoding import Encoded, Encoder
-from ames_lite.reranking.tasks import PairTask, ReadMeter, gallery_blocks
+from ames_lite.reranking.tasks import PairTask, ReadMeter, Rows, gallery_blocks
 from ames_lite.runtime import autocast
 from ames_lite.stores.descriptor_store import DescriptorStore
 
 BUCKET = 32  # lengths that far apart may be padded to one
 MOST_IMAGES = 4096  # of a block
 QUERY_BYTES = 1 << 24  # of queries read at a time
-Rows = npt.NDArray[np.integer]
 Logits = npt.NDArray[np.float32]
 Stores = tuple[DescriptorStore, DescriptorStore]  # of queries and gallery
 Chunk = tuple[Rows, Encoded]  # gallery rows, and the images
@@ -100,7 +99,11 @@ class PairScoring:
         own = {n: pairs[np.isin(query[pairs], rows)] for n, pairs in enumerate(blocks)}
         own = {n: pairs for n, pairs in own.items() if len(pairs)}
         to_read = [blocks[n] if n < keep else own[n] for n in own if n not in self.cached]
-        queries = self._encode_queries(rows)
+        store, count = self.stores[0], self.options.query_count
+        step = max(1, QUERY_BYTES // _row_bytes(store, count))
+        parts = [rows[i : i + step] for i in range(0, len(rows), step)]
+        with prefetched(partial(self.encoder.read, store, count=count), parts) as stored:
+            queries = self.encoder.queries(stored, len(rows))
         read = partial(self.encoder.read, self.stores[1], count=self.options.gallery_count)
         with prefetched(read, (np.unique(gallery[pairs]) for pairs in to_read)) as read_ahead:
             for n, pairs in own.items():
@@ -109,13 +112,6 @@ class PairScoring:
                     self.cached[n] = chunks
                 at = np.searchsorted(rows, query[pairs])
                 put(pairs, self._score_block(queries, at, chunks, gallery[pairs]))
-
-    def _encode_queries(self, rows: Rows) -> Encoded:
-        store, count = self.stores[0], self.options.query_count
-        step = max(1, QUERY_BYTES // _row_bytes(store, count))
-        parts = [rows[i : i + step] for i in range(0, len(rows), step)]
-        with prefetched(partial(self.encoder.read, store, count=count), parts) as stored:
-            return self.encoder.queries(stored, len(rows))
 
     def _score_block(self, queries: Encoded, at: Rows, chunks: list[Chunk], rows: Rows) -> Logits:
         """at: places in `queries` of the pairs' queries; rows: of their gallery images."""

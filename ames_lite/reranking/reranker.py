@@ -37,9 +37,7 @@ Candidates = Sequence[Described] | Array | Tensor | StoredRows
 
 
 class Reranker:
-    """lamb: weight of the given similarities, in [0, 1]; temp: factor of the logit, above 0; None:
-    the head's own (`ensemble`), else LAMB and TEMP.
-    """
+    """lamb in [0, 1], temp above 0: of the ensemble; None: the head's own, else LAMB and TEMP."""
 
     def __init__(
         self,

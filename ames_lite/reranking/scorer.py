@@ -21,7 +21,7 @@ from ames_lite.records import LocalDescriptors, Neighbors, PairScores
 from ames_lite.reranking.batches import prefetched
 from ames_lite.reranking.ensemble import rerank
 from ames_lite.reranking.pair_scoring import PairScoring, Put, ScoringOptions, Stores
-from ames_lite.reranking.tasks import Cost, PairTask, ReadMeter, gallery_blocks
+from ames_lite.reranking.tasks import Cost, PairTask, ReadMeter, Rows, gallery_blocks
 from ames_lite.reranking.verification import VERIFIERS, Verifier
 from ames_lite.runtime import cpu_threads
 from ames_lite.stores.candidates import Candidates
@@ -29,7 +29,6 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.pair_scores import PartialScores
 
 __all__ = ["Cost", "PairScorer", "ScoringOptions", "verifier_scorer"]
-Rows = npt.NDArray[np.integer]
 Ids = npt.NDArray[np.int64]
 Check = Callable[[Mapping[str, Any], object], None]
 VERIFIED_IMAGES = 16  # gallery images read at a time for a verifier
@@ -75,12 +74,18 @@ class PairScorer:
             return task.join()
 
     def _check_store(self, store: DescriptorStore, rows: Rows, dim: int) -> None:
-        """dim: of the queries: the gallery must have it where the head takes any."""
-        if isinstance(self.model, SimilarityHead):
-            _check_width(self.model, store, dim)
+        """Packed widths are bits; dim: of the queries, for galleries of a head that takes any."""
+        head = self.model
+        if isinstance(head, SimilarityHead):
+            wanted = (head.packed_bits if store.packed else head.dim_in) or dim
+            kind = "packed descriptors of {} bits" if store.packed else "descriptors of width {}"
+            what = f"the store has {kind.format(store.dim)}"
+            expected = f"{kind.format(wanted)}, as the head takes them"
+            remedy = "use the desc_name that the head was trained on"
+            require(store.dim == wanted, what, where=store.path, expected=expected, remedy=remedy)
         if self.check is not None:
             self.check(store.provenance, store.path)
-        if not isinstance(self.model, SimilarityHead) and self.model.needs_positions:
+        if not isinstance(head, SimilarityHead) and head.needs_positions:
             store.check_positions(rows)
 
 
@@ -109,16 +114,6 @@ def _verify(model: Verifier, stores: Stores, how: ScoringOptions, task: PairTask
             for p in pairs:
                 pair = queries[int(task.query[p])], images[int(task.gallery[p])]
                 put(np.array([p]), np.array([model.score(*pair)], np.float32))
-
-
-def _check_width(head: SimilarityHead, store: DescriptorStore, dim: int) -> None:
-    """Raises BadInput for a store that the head does not take; packed ones are counted in bits."""
-    wanted = (head.packed_bits if store.packed else head.dim_in) or dim
-    kind = "packed descriptors of {} bits" if store.packed else "descriptors of width {}"
-    what = f"the store has {kind.format(store.dim)}"
-    expected = f"{kind.format(wanted)}, as the head takes them"
-    remedy = "use the desc_name that the head was trained on"
-    require(store.dim == wanted, what, where=store.path, expected=expected, remedy=remedy)
 
 
 def _put(task: PairTask, stores: Stores, pairs: Rows, logits: npt.NDArray[np.float32]) -> None:
@@ -150,9 +145,7 @@ def rerank_lists(
     temp: float,
     num: int | None = None,
 ) -> Candidates:
-    """The lists in the order of the scores, as `ensemble.rerank` has it; without sims the logits
-    alone decide. rows, found: of `candidates.rows`; num: only the first so many are reordered.
-    """
+    """The lists, their first `num` in the order of the scores; without sims of the logits."""
     orders, sims = [], []
     for q, ids in enumerate(found):
         given = np.zeros(len(ids), np.float32) if candidates.sims is None else candidates.sims[q]

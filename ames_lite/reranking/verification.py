@@ -73,9 +73,7 @@ class Matches(NamedTuple):
 
 
 def mutual_matches(query: LocalDescriptors, gallery: LocalDescriptors) -> Matches:
-    """Pairs of descriptors that are each other's nearest neighbour by inner product. Descriptors
-    are unit length as stored. Raises BadInput for packed or unequally wide ones.
-    """
+    """Descriptors that are each other's nearest by inner product. BadInput for packed ones."""
     a, b = query.descriptors, gallery.descriptors
     if a.dtype == np.uint8 or b.dtype == np.uint8 or a.shape[1] != b.shape[1]:
         widths = f"{a.dtype} of width {a.shape[1]}, gallery {b.dtype} of {b.shape[1]}"
@@ -237,9 +235,7 @@ class Lighterglue(Verifier):
 
 
 def _as_input(image: LocalDescriptors) -> dict[str, Any]:
-    """An image as kornia's LightGlue takes it: keypoints and (width, height) in pixels. Raises
-    BadInput for packed descriptors, those of another width and unknown positions.
-    """
+    """An image as kornia's LightGlue takes it. BadInput for packed, other widths, no positions."""
     if image.descriptors.dtype == np.uint8 or image.descriptors.shape[1] != XFEAT_DIM:
         what = f"descriptors are {image.descriptors.dtype} of width {image.descriptors.shape[1]}"
         raise BadInput(what, expected=f"float descriptors of width {XFEAT_DIM}, as XFeat's")

@@ -46,9 +46,7 @@ class Aqe(AqeSettings, parts.Reranker):
 
 
 class Dba(DbaSettings, parts.Reranker):
-    """Database-side augmentation: a new search among the augmented images. Memory beside the
-    arguments: three times the gallery in float32 and as `exact_knn`.
-    """
+    """A new search among augmented images. Memory: three galleries in float32, as `exact_knn`."""
 
     name, told = "dba", "inner product with the augmented image"
 

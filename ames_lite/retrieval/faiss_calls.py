@@ -17,9 +17,7 @@ def flat_candidates(query: Float32, block: Float32, wide: int) -> tuple[Ids, Flo
 
 
 def similarities(query: Float32, block: Float32, ids: Ids) -> Float32:
-    """Inner products [Q, m] of each query with the block rows ids [Q, m]; -infinity for id -1. Each
-    is a function of its two rows alone, to the bit.
-    """
+    """Inner products [Q, m] with block rows ids [Q, m], each of two rows alone; -inf for id -1."""
     sims: Float32 = np.empty(ids.shape, np.float32)
     query, ids = np.ascontiguousarray(query), np.ascontiguousarray(ids, np.int64)
     pointers = [faiss.swig_ptr(array) for array in (sims, query, block, ids)]

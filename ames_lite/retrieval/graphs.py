@@ -77,7 +77,10 @@ class Kreciprocal(KreciprocalSettings, parts.Reranker):
     def _lists(self, search: parts.Search, neighbors: Neighbors) -> Neighbors:
         ids, sims = neighbors.ids.copy(), neighbors.sims.copy()
         if self.num is None:
-            points, probes = _all_points(search)
+            probes, outside = search.own.copy(), np.flatnonzero(search.own < 0)
+            probes[outside] = len(search.gallery) + np.arange(len(outside))
+            points = np.concatenate([search.whole(), search.query[outside]])
+            points = parts.directions(points)  # the gallery, and the queries that are not in it
             encoding = encoded(points, self.k1, self.k2, search.device)
             for q, probe in enumerate(probes.tolist()):
                 self._reorder(ids[q], sims[q], points, encoding, probe, ids[q].astype(np.int64))
@@ -151,14 +154,6 @@ def jaccard(encoding: Encoding, probe: int) -> Float64:
     own = np.repeat(vectors.data[begin:end], np.diff(met.indptr))
     smaller = np.bincount(met.indices, np.minimum(met.data, own), minlength=len(sums))
     return smaller / (sums[probe] + sums - smaller)
-
-
-def _all_points(search: parts.Search) -> tuple[Float32, Ids]:
-    """Gallery and queries that are not in it, of unit length, and the point of each query."""
-    probes = search.own.copy()
-    outside = np.flatnonzero(probes < 0)
-    probes[outside] = len(search.gallery) + np.arange(len(outside))
-    return parts.directions(np.concatenate([search.whole(), search.query[outside]])), probes
 
 
 class Diffusion(DiffusionSettings, parts.Reranker):

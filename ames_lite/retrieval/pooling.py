@@ -72,9 +72,7 @@ def _real(descriptors: Floats, count: npt.NDArray[np.integer]) -> Iterator[tuple
 
 
 def gem_map(x: Tensor, power: float | Tensor, least: float) -> Tensor:
-    """GeM [B, C]: mean over positions of max(x, least)^power, to the power 1 / power. At least
-    float32: powers of small activations leave the range of half precision.
-    """
+    """GeM [B, C] over positions of max(x, least), in float32 at least, for the range of powers."""
     powers = _wide(x).clamp(min=least) ** power
     return powers.mean(dim=(2, 3)) ** (1 / power)
 

@@ -1,7 +1,5 @@
-"""Product codes: a descriptor of D numbers as C bytes.
-
-It is cut into C parts of D / C numbers; a byte names the nearest of a part's own 256 centroids.
-Source: Jégou, Douze and Schmid, "Product quantization for nearest neighbor search", 2011.
+"""Product codes: a descriptor of D numbers as C bytes, each the nearest of 256 centroids of D / C
+numbers (Jégou, Douze and Schmid, "Product quantization for nearest neighbor search", 2011).
 """
 
 from typing import Any

@@ -81,9 +81,7 @@ class Reranker(ABC):
         own: Ids | None = None,
         device: str = "cpu",
     ) -> Neighbors:
-        """The lists of these queries [Q, D] in this gallery, reranked; more as in `exact_knn`.
-        Raises BadInput for NaN, infinity, more than HELD_BYTES.
-        """
+        """The lists of queries [Q, D] in this gallery, reranked; see `exact_knn`. BadInput."""
         if neighbors.ids.size == 0:  # a gallery of nothing but the query itself
             return neighbors
         search = Search(*search_sides(query, gallery, own), device)

@@ -80,9 +80,7 @@ def own_rows(query_names: Sequence[str], gallery_names: Sequence[str]) -> Ids:
 def search_sides(
     query: Floats, gallery: Floats | Gallery, own: Ids | None
 ) -> tuple[Float32, Gallery, Ids]:
-    """Queries as float32, the gallery, and the gallery row of each query's own image, or -1. own:
-    as `own_rows`; None: no query is in the gallery. Raises BadInput where sides do not fit.
-    """
+    """Queries as float32, the gallery, and `own` (None: no query is in the gallery). BadInput."""
     rows = float_rows(query, "query descriptors")
     searched = Held(gallery) if isinstance(gallery, np.ndarray) else gallery
     require(len(searched), "the gallery is empty", expected="at least one descriptor")

@@ -1,6 +1,5 @@
-"""Settings of the training-free rerankers and of the compressed index, light to import.
-
-They are keys of the command line too, whose help is the comments.
+"""Settings of the training-free rerankers and of the compressed index, light to import: keys of the
+command line too, whose help is the comments.
 """
 
 from dataclasses import dataclass

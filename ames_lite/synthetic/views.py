@@ -1,6 +1,5 @@
-"""Pictures of a facade: camera, clutter, occluders, light, and what of the landmark is visible.
-
-Angles are degrees; visible fractions are in [0, 1].
+"""Pictures of a facade: camera, clutter, occluders, light, and what of the landmark is visible (a
+fraction in [0, 1]). Angles are degrees.
 """
 
 from collections.abc import Sequence

@@ -192,9 +192,7 @@ def _write_list(path: Path, shots: list[Shot]) -> None:
 def render_world(
     spec: WorldSpec, folder: str | Path, name: str, workers: int = 1, take: Take = photograph_facade
 ) -> Path:
-    """Write the dataset `name` into `folder` and return the folder. take: makes the pictures. A
-    folder that already holds this world is left as it is; one that holds another is refused.
-    """
+    """Write the dataset `name`; returns the folder. One that is there is kept, another refused."""
     folder = Path(folder)
     wanted: dict[str, object] = {"name": name, "version": __version__, "spec": asdict(spec)}
     if is_complete(folder, wanted):

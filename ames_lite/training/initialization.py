@@ -246,9 +246,7 @@ def _remap_with_mark(model: AMES, x: Tensor, at: _Channels, generator: torch.Gen
 
 
 def of_signs(cosine: float) -> float:
-    """The expected cosine of the signs of descriptors with this cosine: signs differ in the share
-    angle / π of random directions (Goemans and Williamson, 1995).
-    """
+    """The cosine of the signs of such descriptors (Goemans and Williamson, 1995: angle / π)."""
     return 1 - 2 * math.acos(cosine) / math.pi
 
 
@@ -269,9 +267,7 @@ ELVIS_GAIN = 0.15  # logits a vote
 
 @torch.no_grad()
 def start_elvis_from_matches(model: ELViS, descriptors: Tensor, generator: torch.Generator) -> None:
-    """Before the first step the logit counts good matches: tokens keep the angles of centred
-    descriptors, the dustbin is a cosine, votes rise with the probability of a match.
-    """
+    """Start with a logit that counts good matches: tokens keep angles, the dustbin is a cosine."""
     _isometry(model.remap_local[0], check_sample(descriptors, model.dim_in).cpu(), generator)
     fits, expected = model.embed_dim >= 4 and model.proj_dim >= 2, "embed_dim >= 4, proj_dim >= 2"
     require(fits, f"a head with {model.arguments}", expected=expected)

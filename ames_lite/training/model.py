@@ -1,7 +1,5 @@
-"""What is computed of a part of a batch: logits, loss, and the distance to a teacher's tokens.
-
-Every figure is a mean over triplets: means of parts, weighted by their shares, are that of the
-batch.
+"""Logits, loss, and the distance to a teacher's tokens of a part of a batch: means over triplets,
+so that means of parts, weighted by their shares, are that of the batch.
 """
 
 from collections.abc import Sequence

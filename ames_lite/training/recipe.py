@@ -15,9 +15,7 @@ Norms = Literal["last", "all"]
 
 @dataclass
 class Recipe:
-    """The numbers of a run; the defaults are the published recipe (AMES on GLDv2). They are keys of
-    the command line too, whose help is the comments.
-    """
+    """The published recipe (AMES on GLDv2); keys of the command line, whose help is comments."""
 
     epochs: int = 10
     batch_size: int = 200  # triplets

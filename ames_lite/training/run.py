@@ -29,9 +29,7 @@ STREAMS = {"streams": 2}  # of random numbers: a checkpoint of others cannot be 
 
 
 class TrainingRun(ABC):
-    """The loop of a training. Subclasses compute steps and write the files of an epoch. save_every:
-    steps between checkpoints; an epoch's end and a signal are checkpoints too.
-    """
+    """The loop of a training; subclasses compute steps and write the files of an epoch."""
 
     stateful: dict[str, Any]  # what a checkpoint holds beside `own`, by state_dict()
     own: tuple[str, ...] = ("step", "seen", "curve")  # attributes that it holds as they are
@@ -163,9 +161,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], int]]:
-    """Defer SIGINT (Ctrl-C) and SIGTERM (a scheduler's) to the end of a step; Stopped at a second.
-    Yields a function that gives the number of the signal that came, else 0.
-    """
+    """Defer SIGINT and SIGTERM to the end of a step; Stopped at a second. Yields its number."""
     noted = [0]
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0

@@ -137,9 +137,7 @@ class TripletSampler:
 def count_neighbors(
     lists: NeighborRows, labels: Codes, depth: int, usable: Mask, families: Codes | None = None
 ) -> tuple[Rows, Rows]:
-    """Neighbours with sim > 0 of the own and of other labels, [N] each, among the first `depth`.
-    Raises BadInput where the lists are of another set; logs how many are not in descending order.
-    """
+    """Neighbours with sim > 0 of the own and of other labels, [N], among `depth`. BadInput."""
     own, other = np.zeros(len(lists), np.int64), np.zeros(len(lists), np.int64)
     rising = 0
     for rows in lists.blocks():

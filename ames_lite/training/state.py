@@ -67,10 +67,8 @@ def json_line(figures: Mapping[str, Any]) -> str:
 def refuse_differences(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
     """Raise BadInput that lists every key whose value differs; of files, those known by both."""
     wanted = {k: v for k, v in wanted.items() if k in found or not k.startswith(OF_FILE)}
-    differing = [
-        f"    {key}: {there!r} there, {here!r} here"
-        for key, there, here in differences(_comparable(found), _comparable(wanted))
-    ]
+    pairs = differences(_comparable(found), _comparable(wanted))
+    differing = [f"    {key}: {there!r} there, {here!r} here" for key, there, here in pairs]
     if differing:
         what = "the checkpoint does not match this run:\n" + "\n".join(differing)
         raise BadInput(what, where=path, expected="the same settings and data", remedy=REMEDY)

@@ -78,9 +78,7 @@ def best_epoch(curve: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class Trainer(TrainingRun):
-    """Trains a head by a recipe; `fit` does all of it. identity: flat, what the run depends on
-    beyond recipe, head and data; prefetch: parts of batches that are read ahead.
-    """
+    """Trains a head by a recipe; `fit` does all of it. identity: flat, what else it depends on."""
 
     def __init__(
         self,

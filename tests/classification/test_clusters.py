@@ -7,14 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ames_lite.classification.clusters import (
-    IMAGE,
-    TINT,
-    assigned,
-    choose_clusters,
-    cluster_shares,
-    tinted,
-)
+from ames_lite.classification.data import assigned, choose_clusters, cluster_shares
+from ames_lite.classification.pictures import IMAGE, TINT, tinted
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.aggregators import Vlad
 from ames_lite.records import LocalDescriptors

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.failures import best_and_worst, best_ranks, pick_row
+from ames_lite.evaluation.metrics import best_ranks
 from ames_lite.evaluation.passes import Cell, prepare_passes
+from ames_lite.evaluation.report import best_and_worst, pick_row
 from ames_lite.records import GroundTruth, Neighbors, PairScores
 from tests.evaluation.toy import judged
 

@@ -1,7 +1,5 @@
-"""Backbones behind one interface: an image goes in, its descriptors come out.
-
-BACKBONES is the visible dict of all of them; its keys are the values of `backbone=` and the default
-for `desc_name=`.
+"""Backbones behind one interface. BACKBONES is the visible dict of all of them; its keys are the
+values of `backbone=` and the default for `desc_name=`.
 """
 
 from collections.abc import Callable
@@ -41,9 +39,7 @@ def build_backbone(
     batch_pixels: int | None = None,
     **arguments: Any,
 ) -> Backbone:
-    """The backbone of that name. Raises ConfigError, with what exists, for an unknown one. device,
-    precision, batch_pixels: for those that are networks. Weights load on first use.
-    """
+    """The backbone of that name; device, precision, batch_pixels: of networks. ConfigError."""
     build = chosen(name, BACKBONES, "backbone")
     if name in NETWORKS:
         arguments |= {"device": device, "precision": precision, "batch_pixels": batch_pixels}

@@ -263,7 +263,5 @@ class SuperGlobal(Cvnet):
             vectors = self._vector([self.features(pixels) for pixels in self.normalized(batch)])
         empty = np.zeros((0, self.dim), np.float32)
         nothing = (empty, empty[:, :2], np.zeros(0, np.uint8), empty[:, 0])
-        return [
-            Described(LocalDescriptors(*nothing, prepared.size), vector)
-            for prepared, vector in zip(batch, vectors.cpu().numpy(), strict=True)
-        ]
+        both = zip(batch, vectors.cpu().numpy(), strict=True)
+        return [Described(LocalDescriptors(*nothing, one.size), vector) for one, vector in both]

@@ -1,7 +1,5 @@
 """The published detector: which patches of a feature map are worth keeping, and their descriptors.
-
-A detector trained here has a `meta.json` beside it, which says what features it is for; published
-files have none and are not checked.
+One trained here has a `meta.json` beside it, which says what features it is for.
 """
 
 from pathlib import Path
@@ -50,9 +48,7 @@ def load_detector(path: str | Path, dim_in: int, made: Made = EMPTY) -> SpatialA
 
 
 def save_detector(path: str | Path, detector: SpatialAttention2d | None, meta: Made) -> Path:
-    """Write or replace a detector as the published files are, {"state": …}, and meta.json beside it
-    (meta: with "backbone", the provenance of the features); detector: None writes the meta alone.
-    """
+    """Write or replace a detector as {"state": …}, and its meta.json; None: the meta alone."""
     path = Path(path)
     if detector is not None:
         path.with_name("meta.json").unlink(missing_ok=True)  # never beside a file of others

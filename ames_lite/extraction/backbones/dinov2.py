@@ -237,9 +237,7 @@ def original_shapes(spec: Checkpoint) -> dict[str, tuple[int, ...]]:
 
 
 def originals_to_transformers(state: State, wanted: Iterable[str]) -> dict[str, Tensor]:
-    """A state under the original names, renamed to those `wanted` by this version of transformers;
-    a tensor that has no place there keeps its name, for the check to find.
-    """
+    """An original state under the names `wanted` here; one without a place keeps its name."""
     # the `.pth` of ViT-g groups its blocks (blocks.<chunk>.<block>.…)
     given = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", n): v for n, v in state.items()}
     renamed, used = {}, set()

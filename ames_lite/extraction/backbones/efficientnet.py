@@ -67,9 +67,7 @@ def block_shapes() -> list[BlockShape]:
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow's `same` where sides are even: with a stride of 2 the odd
-    pixel of padding is behind, and a cell is centred on pixel 2i + 1.
-    """
+    """Padded as TensorFlow's `same` at even sides: a stride of 2 centres cells on pixel 2i + 1."""
 
     def __init__(self, dim_in: int, dim: int, size: int, stride: int = 1, groups: int = 1) -> None:
         before, odd = divmod(size - stride, 2)
@@ -155,15 +153,12 @@ class EfficientNetLite(map_backbone.Staged):
     def forward(self, pixels: Tensor) -> map_backbone.Features:
         """pixels [B, 3, H, W], normalized; H and W are multiples of 32."""
         found = self.maps(pixels)
-        return map_backbone.Features(self._local(found), gem_map(found[-1], self.power, LEAST))
-
-    def _local(self, found: Sequence[Tensor]) -> Tensor:
         maps = [found[block] for block in self.blocks]
-        if len(maps) == 1:
-            return maps[0]
-        size = maps[0].shape[2:]
-        maps[1:] = [functional.interpolate(other, size, mode="bilinear") for other in maps[1:]]
-        return torch.cat([functional.normalize(values, dim=1) for values in maps], dim=1)
+        if len(maps) > 1:
+            size = maps[0].shape[2:]
+            maps[1:] = [functional.interpolate(other, size, mode="bilinear") for other in maps[1:]]
+            maps = [torch.cat([functional.normalize(values, dim=1) for values in maps], dim=1)]
+        return map_backbone.Features(maps[0], gem_map(found[-1], self.power, LEAST))
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:

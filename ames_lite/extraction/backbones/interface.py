@@ -1,7 +1,5 @@
-"""What a backbone is: from an image to its local descriptors and a global one.
-
-`prepare` is done by worker processes, `describe` on the device, for a batch; `extract` is both for
-one image.
+"""What a backbone is: from an image to its local descriptors and a global one. `prepare` is done by
+worker processes, `describe` on the device, for a batch; `extract` is both for one image.
 """
 
 from abc import ABC, abstractmethod

@@ -1,6 +1,5 @@
-"""The base of backbones whose network makes a map of features: batches, weights, top-K, provenance.
-
-Weights load on first use, or when provenance is asked for.
+"""The base of backbones whose network makes a map of features: batches, weights (loaded on first
+use), top-K, provenance.
 """
 
 import logging

@@ -111,8 +111,8 @@ class Photo(interface.Backbone):
 
 
 def merged(keypoints: LocalDescriptors, cells: LocalDescriptors) -> LocalDescriptors:
-    """One set of both, weighted by rank: the r-th of n has 1 - (r + 1/2) / n. Without a keypoint
-    there are no descriptors: cells alone would make blank images alike.
+    """One set of both, weighted by rank, 1 - (r + 1/2) / n; none without keypoints: cells alone
+    would make blank images alike.
     """
     width = keypoints.descriptors.shape[1]
     counts = keypoints.count, cells.count if keypoints.count else 0

@@ -1,6 +1,5 @@
-"""Networks of transformers: from the hub's cache, the hub or a local folder, checked key by key.
-
-The one owner of transformers and huggingface_hub.
+"""Networks of transformers, from the hub or a local folder, checked key by key: the one owner of
+transformers and huggingface_hub.
 """
 
 import contextlib

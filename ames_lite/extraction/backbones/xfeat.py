@@ -1,7 +1,6 @@
-"""XFeat as a backbone: keypoints with descriptors of 64 dimensions, the most reliable of them.
-
-Source: Potje et al., XFeat: Accelerated Features for Lightweight Image Matching, CVPR 2024.
-Positions follow the pixel-edge convention, as those of `ames_lite.extraction.backbones.sift`.
+"""XFeat as a backbone: the most reliable keypoints, with descriptors of 64 dimensions, positions as
+of SIFT. Source: Potje et al., XFeat: Accelerated Features for Lightweight Image Matching, CVPR
+2024.
 """
 
 from collections.abc import Sequence
@@ -99,10 +98,8 @@ class Xfeat(Backbone):
             return [_record(NOTHING, size, prepared) for prepared in batch]
         with torch.inference_mode():
             maps = self._maps(np.stack([prepared.views[0].pixels for prepared in batch]), size)
-            found = [
-                strongest(Maps(*one), self.top_k, self.threshold)
-                for one in zip(*(values.split(1) for values in maps), strict=True)
-            ]
+            images = zip(*(values.split(1) for values in maps), strict=True)
+            found = [strongest(Maps(*one), self.top_k, self.threshold) for one in images]
         return [_record(one, size, prepared) for one, prepared in zip(found, batch, strict=True)]
 
     def _maps(self, views: npt.NDArray[Any], size: tuple[int, int]) -> Maps:

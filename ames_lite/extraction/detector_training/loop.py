@@ -33,9 +33,7 @@ EVALUATION_BATCH = 16  # images, for the sake of memory
 
 
 class DetectorTrainer(TrainingRun):
-    """Trains a detector by a recipe on tokens; `fit` does all of it. features: of the images to
-    train on, then those to evaluate by; data: flat, for meta.json.
-    """
+    """Trains a detector; `fit` does all. features: of train, then val; data: for meta.json."""
 
     own = (*TrainingRun.own, "baselines")
 
@@ -196,8 +194,8 @@ def train_detector(
     workers: int = 1,  # processes that decode; above 1, call from under a main guard
     save_every: int = 200,  # steps
 ) -> Path:
-    """Train, or resume the run of output_dir; returns the path of `detector.pt`. Images that share
-    their label with no other only distract in val. Raises BadInput, MissingFile before any work.
+    """Train, or resume the run of output_dir; returns the path of `detector.pt`. BadInput,
+    MissingFile before any work. Images that share their label with no other only distract in val.
     """
     sets.require_maps(backbone)
     train, single = sets.drop_single(images)
@@ -219,7 +217,5 @@ def train_detector(
         "single_images": single,
         "val_images": len(val),
     }
-    trainer = DetectorTrainer(
-        features, train, val, recipe, output_dir, data=facts, device=device, save_every=save_every
-    )
-    return trainer.fit()
+    how: dict[str, Any] = {"data": facts, "device": device, "save_every": save_every}
+    return DetectorTrainer(features, train, val, recipe, output_dir, **how).fit()

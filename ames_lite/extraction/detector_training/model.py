@@ -43,9 +43,7 @@ def describe_tokens(detector: SpatialAttention2d, tokens: Tensor) -> tuple[Tenso
 
 
 def pool(descriptors: Tensor, weights: Tensor, counts: Sequence[int]) -> Tensor:
-    """Unit vectors [B, D]: normalize(Σ wᵢ dᵢ) over each image's patches, image by image, so that
-    sums are the same on every run; descriptors [N, D], weights [N].
-    """
+    """Unit vectors [B, D] of patches, normalize(Σ wᵢ dᵢ) image by image: the same on every run."""
     parts = torch.split(descriptors * weights[:, None], list(counts))
     return functional.normalize(torch.stack([part.sum(0) for part in parts]), dim=1)
 
@@ -99,9 +97,7 @@ def leave_one_out_map(
     labels: Rows,
     metric: Callable[[metrics.Hits], metrics.Floats] = metrics.average_precision,
 ) -> float:
-    """Mean average precision (trapezoids; metric: another) of unit vectors [N, D], each image out
-    of its own list; images without a partner of their label are distractors.
-    """
+    """The metric (mAP by trapezoids) of unit vectors [N, D], each image out of its own list."""
     queries = np.flatnonzero(partners(labels) > 1)
     require(len(queries), "no label has two images", expected="images to evaluate by")
     vectors = vectors.cpu()

@@ -1,6 +1,5 @@
-"""Labelled images for fine-tuning: the held-out part, batches of classes, random views.
-
-What a batch holds, and how its images are cut, depends on (seed, epoch, step) alone.
+"""Labelled images for fine-tuning: the held-out part, batches of classes, random views, by (seed,
+epoch, step) alone.
 """
 
 import math
@@ -69,9 +68,7 @@ def num_class_batches(labels: Rows, batch_size: int) -> int:
 
 
 def class_batches(labels: Rows, batch_size: int, each: int, seed: int, epoch: int) -> list[Rows]:
-    """The batches of one epoch: rows of batch_size / each classes, each class as likely as any
-    other, of each so many images, or all where it has fewer.
-    """
+    """The batches of an epoch: of classes drawn alike, `each` images, or all that a class has."""
     members = by_label(labels)
     classes = min(len(members), batch_size // each)
     batches = []

@@ -44,9 +44,7 @@ BEST, META = "best", "meta.json"
 
 
 class Finetuning(TrainingRun):
-    """Trains the network of a backbone; `fit` does all of it. backbone: its images are the recipe's
-    squares, its precision fp32; data: flat, for meta.json.
-    """
+    """Trains the network of a backbone; `fit` does all of it. data: flat, for meta.json."""
 
     own = (*TrainingRun.own, "before")
 

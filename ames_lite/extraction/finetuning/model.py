@@ -83,9 +83,7 @@ class Weights:
 
 
 def _add_adapters(network: Staged, first: int, rank: int, seed: int) -> None:
-    """Add adapters to blocks from `first` on, in place: they alone are trained, and add 0 at first.
-    Raises BadInput for other networks than vision transformers.
-    """
+    """Add adapters, which add 0 at first, to blocks from `first` on: they alone are trained."""
     require(network.adapted, "lora_rank is of vision transformers", expected="lora_rank=0")
     parts = {id(part) for layer in network.layers[first:] for part in layer.modules()}
     named = [name for name, part in network.named_modules() if id(part) in parts]
