@@ -1,6 +1,5 @@
-"""The app of a session: a page that gradio draws. All that is found comes from the session.
-
-It is served by uvicorn alone: no tunnel, no statistics, no font or script of another machine.
+"""The app of a session: a page that gradio draws. All that is found comes from the session. It is
+served by uvicorn alone: no tunnel, no statistics, no font or script of another machine.
 """
 
 import os
@@ -80,36 +79,27 @@ class _App:
         hidden: Any = {"api_visibility": "private", "show_progress": "hidden"}
         latest = {**hidden, "trigger_mode": "always_last"}
         plain: Any = {"allow_preview": False, "interactive": False, "buttons": [], "height": "auto"}
+        plain["elem_classes"] = "pictures"
         look, listed = gr.State(Look()), gr.State(self._names("", 1))
+        small: Any = {"size": "sm", "min_width": 120}
+        asked: Any = {"label": "Query: two clicks mark a part", "elem_id": "query", "height": 300}
         with gr.Row():
             with gr.Column(scale=1, min_width=320):
-                label = "Query: two clicks mark a part"
-                picture = gr.Image(
-                    label=label, interactive=False, buttons=[], elem_id="query", height=300
-                )
+                picture = gr.Image(interactive=False, buttons=[], **asked)
                 with gr.Row():
-                    whole = gr.Button("Whole image", size="sm", min_width=120, elem_id="whole")
-                    upload = gr.UploadButton(
-                        "Upload an image", size="sm", min_width=120, elem_id="upload"
-                    )
+                    whole = gr.Button("Whole image", elem_id="whole", **small)
+                    upload = gr.UploadButton("Upload an image", elem_id="upload", **small)
                 find = gr.Textbox(label="Find by name", elem_id="find", max_length=200)
                 page = gr.Slider(value=1, step=1, label="Page", elem_id="page", **self._pages(""))
-                folder = gr.Gallery(
-                    self._thumbnails("", 1),
-                    label="Images of the folder",
-                    elem_id="folder",
-                    elem_classes="pictures",
-                    **plain,
-                )
+                label, shown = "Images of the folder", self._thumbnails("", 1)
+                folder = gr.Gallery(shown, label=label, elem_id="folder", **plain)
             with gr.Column(scale=2, min_width=320):
                 status = gr.HTML(_said(START), elem_id="status")
                 sliders = self._sliders()
-                results = gr.Gallery(
-                    label="Found", elem_id="results", elem_classes="pictures", **plain
-                )
+                results = gr.Gallery(label="Found", elem_id="results", **plain)
                 pair = gr.HTML(elem_id="pair")
-        shown, inputs = [status, results, pair], [look, *sliders]
-        whole_view = [look, picture, *shown]
+        changed, inputs = [status, results, pair], [look, *sliders]
+        whole_view = [look, picture, *changed]
         for searched in (
             folder.select(self._pick, [listed, *sliders], whole_view, **hidden),
             upload.upload(self._upload, [upload, *sliders], whole_view, **hidden),
@@ -118,7 +108,7 @@ class _App:
         picture.select(self._corner, inputs, whole_view, **hidden)
         whole.click(self._whole, inputs, whole_view, **hidden)
         for slider in sliders:
-            slider.change(self._order, inputs, shown, **latest)
+            slider.change(self._order, inputs, changed, **latest)
         opened = results.select(self._pair, inputs, pair, **hidden)
         opened.then(js=SHOW.format("pair", "start"), **hidden)
         find.change(self._find, find, [page, folder, listed], **latest)
@@ -162,8 +152,7 @@ class _App:
         return np.full((SIDE, SIDE, 3), 128, np.uint8) if image is None else image
 
     def _find(self, words: str) -> tuple[Any, Any, list[str]]:
-        page = gr.Slider(value=1, **self._pages(words))
-        return page, self._thumbnails(words, 1), self._names(words, 1)
+        return gr.Slider(value=1, **self._pages(words)), *self._turn(words, 1)
 
     def _turn(self, words: str, page: float) -> tuple[Any, list[str]]:
         return self._thumbnails(words, int(page)), self._names(words, int(page))
@@ -183,29 +172,29 @@ class _App:
 
     def _corner(self, chosen: gr.SelectData, look: Look, *settings: float) -> Any:
         """A click on the query: the first corner of a box, or the second."""
-        assert look.query is not None
-        try:
-            image = load_image(look.query.path)
-        except UserError as error:
-            return Look(), None, _trouble(error), None, ""
-        enlarged = max(1.0, max(image.shape) / LARGE)  # of the picture that was clicked
-        x, y = (enlarged * float(place) for place in chosen.index)
-        if look.corner is None:
-            return self._look(Look(Query(look.query.path), (x, y)), settings)
-        x0, y0 = look.corner
-        box = min(x, x0), min(y, y0), max(x, x0), max(y, y0)
-        return self._look(Look(Query(look.query.path, box)), settings)
+        return self._look(look, settings, chosen.index)
 
-    def _look(self, look: Look, settings: Sequence[float]) -> tuple[Look, Picture | None, *Found]:
-        if look.query is None:
+    def _look(
+        self, look: Look, settings: Sequence[float], click: Sequence[float] | None = None
+    ) -> tuple[Look, Picture | None, *Found]:
+        if (query := look.query) is None:
             return look, None, _said(START), None, ""
         try:
-            image = load_image(look.query.path)
+            image = load_image(query.path)
         except UserError as error:
             return Look(), None, _trouble(error), None, ""
-        outline = look.query.box
-        if look.corner is not None:
-            (x, y), mark = look.corner, max(image.shape) / 100
+        outline, corner = query.box, look.corner
+        if click is not None:
+            enlarged = max(1.0, max(image.shape) / LARGE)  # of the picture that was clicked
+            x, y = (enlarged * float(place) for place in click)
+            if corner is None:
+                corner, outline = (x, y), None
+            else:
+                (x0, y0), corner = corner, None
+                outline = (min(x, x0), min(y, y0), max(x, x0), max(y, y0))
+            look = Look(Query(query.path, outline), corner)
+        if corner is not None:
+            (x, y), mark = corner, max(image.shape) / 100
             outline = (x - mark, y - mark, x + mark, y + mark)
         return look, thumbnail(image, LARGE, outline), *self._order(look, *settings)
 
@@ -228,9 +217,9 @@ class _App:
     def _pair(self, chosen: gr.SelectData, look: Look, *settings: float) -> str:
         assert look.query is not None
         lamb, temp, most = settings
-        asked = look.query, Settings(lamb, temp, int(most)), int(chosen.index)
+        place, given = int(chosen.index), Settings(lamb, temp, int(most))
         try:
-            page = self._session.pair(*asked)
+            page = self._session.pair(look.query, given, place)
         except UserError as error:
             return _trouble(error)
         title = "The query and the image, with their matches"

@@ -10,7 +10,6 @@ An image is what `as_image` takes. Where many lists share images, describe them 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -113,8 +112,8 @@ class ImageReranker:
         """The best top_k (None: all) candidates, best first; the rest as of `rerank`."""
         require(top_k is None or top_k >= 1, f"top_k is {top_k}", expected="at least 1")
         found = self.rerank(query, candidates, sims, kind=kind)
-        rows = zip(found.ids[0, :top_k].tolist(), found.sims[0, :top_k].tolist(), strict=True)
-        return [Ranked(corpus_id=number, score=score) for number, score in rows]
+        ids, scores = (row[0, :top_k].tolist() for row in (found.ids, found.sims))
+        return [Ranked(corpus_id=i, score=score) for i, score in zip(ids, scores, strict=True)]
 
     def rerank(
         self,
@@ -166,12 +165,11 @@ class ImageReranker:
         if is_stored(candidates):
             stored: StoredRows = candidates
             return stored
-        paths = [str(c) if isinstance(c, str | Path) else i for i, c in enumerate(candidates)]
-        twice = next((path for path, count in Counter(paths).items() if count > 1), None)
-        if twice is not None:
-            rows = [i for i, path in enumerate(paths) if path == twice]
-            what = f"candidates {rows[0]} and {rows[1]} are the same file"
-            raise BadInput(what, where=str(twice), expected="every image at most once")
+        seen: dict[str, int] = {}
+        for row, path in enumerate(candidates):
+            if isinstance(path, str | Path) and (first := seen.setdefault(str(path), row)) != row:
+                what = f"candidates {first} and {row} are the same file"
+                raise BadInput(what, where=path, expected="every image at most once")
         return [found.local for found in self.describe_all(candidates, "candidate")]
 
 

@@ -112,12 +112,12 @@ def search_images(
     workers: int = 1,
     keep: int = 0,
 ) -> Found:
-    """Search the index in a folder for an image, or for every image of a folder.
+    """Search the index in a folder for an image, or for every image of a folder; one that is
+    updated meanwhile is searched as it is afterwards.
 
     box: the part of a single query to search for; workers: processes that describe queries; keep:
-    so many queries' descriptors are kept, as they were scored. Raises
-    MissingFile; BadInput where things do not fit and where no query can be described. An index that
-    is updated meanwhile is searched as it is afterwards.
+    so many queries' descriptors are kept, as they were scored. Raises MissingFile; BadInput where
+    things do not fit and where no query can be described.
     """
     while True:
         record = read_record(Path(index))

@@ -8,7 +8,7 @@ entry with the reason, and is tried again once its file changes.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,24 +29,8 @@ from ames_lite.io.images import no_images
 from ames_lite.io.provenance import check_provenance, differences
 from ames_lite.io.writing import locked
 from ames_lite.retrieval.product_codes import check_code_bytes
-from ames_lite.search.index import (
-    PENDING,
-    REMEDY,
-    Entry,
-    ImageFile,
-    IndexRecord,
-    empty_names,
-    first_free,
-    is_index,
-    local_path,
-    read_record,
-    remove_unnamed,
-    scan_images,
-    segments_of,
-    vector_path,
-    vocabulary_path,
-    write_record,
-)
+from ames_lite.search import index
+from ames_lite.search.index import REMEDY, Entry, ImageFile, IndexRecord, local_path, segments_of
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.fitted import write_vocabulary
 from ames_lite.stores.global_store import GlobalStore
@@ -99,14 +83,15 @@ def index_images(
     that describe (above 1 call from under a main guard). Raises MissingFile, or BadInput: no
     images, the index of another folder, another process at it.
     """
-    files, notes = scan_images(images)
+    files, notes = index.scan_images(images)
     if not files:
         raise no_images(Path(images))
     if code_bytes is not None:
         check_code_bytes(code_bytes, backbone.dim)
     given = None if vocabulary is None else Vlad(vocabulary)
     root, place = Path(images).absolute(), Path(folder).absolute()
-    other = place.is_file() or (place.is_dir() and any(place.iterdir()) and not is_index(place))
+    filled = place.is_dir() and any(place.iterdir())
+    other = place.is_file() or (filled and not index.is_index(place))
     what = "the place of the index holds something else"
     require(not other, what, where=place, expected="an index, an empty folder or a new one")
     with locked(place, "another process is indexing this folder", "wait until it has finished"):
@@ -120,10 +105,9 @@ def compare(
     looked_ns: int,
     digest: Callable[[str], str],
 ) -> Changes:
-    """What changed since the folder was listed, at looked_ns.
-
-    A file that was touched, or that changed within a tick of that moment and so may have the same
-    time, is compared by the digest of its bytes.
+    """What changed since the folder was listed, at looked_ns. A file that was touched, or that
+    changed within a tick of that moment and so may have the same time, is compared by the digest of
+    its bytes.
     """
     kept, todo, hashed = [], [], False
     for file in files:
@@ -175,20 +159,19 @@ class _Run:
         record = IndexRecord(str(self.root), self.made, digest, self.looked, tuple(entries))
         self._fill_vectors(record)
         if old is None or changes.hashed or replace(old, scanned_ns=self.looked) != record:
-            write_record(self.place, record)
-        (self.place / PENDING).unlink(missing_ok=True)
-        remove_unnamed(self.place, [record])
+            index.write_record(self.place, record)
+        (self.place / index.PENDING).unlink(missing_ok=True)
+        index.remove_unnamed(self.place, [record])
         failed = {entry.name: entry.failed for entry in entries if entry.failed}
-        empty = empty_names(self.place, entries)
+        empty = index.empty_names(self.place, entries)
         return Indexed(self.place, len(entries), changes, failed, empty, tuple(self.notes))
 
     def _records(self) -> tuple[IndexRecord | None, IndexRecord | None]:
-        """The index and what an interrupted run planned, where usable; other stores are removed.
-
-        Where neither is usable its stores stay until the new index is complete.
+        """The index and what an interrupted run planned, where usable; the stores of neither are
+        removed. Unusable ones keep theirs until the new index is complete.
         """
-        found = [read_record(self.place), read_record(self.place, PENDING)]
-        remove_unnamed(self.place, [record for record in found if record is not None])
+        found = [index.read_record(self.place), index.read_record(self.place, index.PENDING)]
+        index.remove_unnamed(self.place, [record for record in found if record is not None])
         return self._usable(found[0]), self._usable(found[1], quietly=True)
 
     def _usable(self, record: IndexRecord | None, quietly: bool = False) -> IndexRecord | None:
@@ -217,21 +200,20 @@ class _Run:
 
     def _digest(self, name: str) -> str:
         """Empty where the file cannot be read."""
-        try:
+        with suppress(OSError):
             return file_digest(self.root / name)
-        except OSError:
-            return ""
+        return ""
 
     def _describe_new(self, todo: Sequence[ImageFile]) -> list[Entry]:
         """A new segment; its plan is written first, as the run may be killed."""
         if not todo:
             return []
-        number = first_free(self.place)
+        number = index.first_free(self.place)
         planned = tuple(
             Entry(*file, self._digest(file.name), number, row, "") for row, file in enumerate(todo)
         )
         plan = IndexRecord(str(self.root), self.made, "", self.looked, planned)
-        write_record(self.place, plan, PENDING)
+        index.write_record(self.place, plan, index.PENDING)
         return self._describe(plan)
 
     def _describe(self, plan: IndexRecord) -> list[Entry]:
@@ -239,16 +221,10 @@ class _Run:
         segment = plan.entries[0].segment
         path = local_path(self.place, segment)
         if not is_compressed(path):
-            extract_descriptors(
-                self.backbone,
-                self.root,
-                [entry.name for entry in plan.entries],
-                local=path,
-                vectors=self._own_vectors(segment),
-                workers=self.workers,
-                on_bad_image="skip",
-                say_bad=False,  # once, for the whole index
-            )
+            names, vectors = [entry.name for entry in plan.entries], self._own_vectors(segment)
+            how: Any = {"on_bad_image": "skip", "say_bad": False}  # once, for the whole index
+            how |= {"local": path, "vectors": vectors, "workers": self.workers}
+            extract_descriptors(self.backbone, self.root, names, **how)
         with DescriptorStore.open(path) as store:
             rows = np.flatnonzero(store.status == FAILED).tolist()
             bad = {row: store.reason(row).split("\n")[0] for row in rows}
@@ -275,18 +251,18 @@ class _Run:
 
     def _own_vectors(self, segment: int) -> Path | None:
         """Path of the backbone's own vectors; None where VLAD is used."""
-        return vector_path(self.place, segment, "") if self.own_vectors else None
+        return index.vector_path(self.place, segment, "") if self.own_vectors else None
 
     def _settle_vocabulary(self, old: str, entries: Sequence[Entry]) -> str:
         """Choose the vocabulary and copy it into the index; its digest, empty for own vectors."""
         if self.own_vectors:
             return ""
-        if self.vocabulary is None and old and vocabulary_path(self.place, old).is_file():
-            self.vocabulary = Vlad(vocabulary_path(self.place, old))
+        if self.vocabulary is None and old and index.vocabulary_path(self.place, old).is_file():
+            self.vocabulary = Vlad(index.vocabulary_path(self.place, old))
         vlad = self.vocabulary = self.vocabulary or self._fitted(entries)
         vlad.check(self.made, self.backbone.dim, "this run")
         digest = vocabulary_digest(vlad)
-        path = vocabulary_path(self.place, digest)
+        path = index.vocabulary_path(self.place, digest)
         if not path.is_file():
             write_vocabulary(path, vlad.centroids, vlad.made)
         return digest
@@ -302,27 +278,22 @@ class _Run:
         expected = f"at least {CLUSTERS[-1] * TOKENS_PER_CLUSTER} descriptors"
         remedy = "more images, or vocabulary=<a vlad_*.npz that was built on others>"
         require(fits, what, where=self.root, expected=expected, remedy=remedy)
-        path = build_vocabulary(
-            [Source(store, dataset=self.root.name) for store in stores],
-            self.place / "vocabulary_fitting.npz",
-            num_clusters=fits[0],
-            sample_per_cluster=1000,
-            max_images=IMAGES_OF_VOCABULARY,
-            overwrite=True,
-        )
+        sources = [Source(store, dataset=self.root.name) for store in stores]
+        how: Any = {"sample_per_cluster": 1000, "max_images": IMAGES_OF_VOCABULARY}
+        path = self.place / "vocabulary_fitting.npz"
+        build_vocabulary(sources, path, num_clusters=fits[0], overwrite=True, **how)
         note = f"no vocabulary is given: one of {fits[0]} clusters is fitted on the images"
         self.notes.append(note)
         return Vlad(path)
 
     def _fill_vectors(self, record: IndexRecord) -> None:
-        """The VLAD vectors of every segment that has none of this vocabulary.
-
-        Existing ones are complete: the index names them, leftovers were removed.
+        """The VLAD vectors of every segment that has none of this vocabulary: those that are there
+        are complete, as the index names them.
         """
         if (vlad := self.vocabulary) is None:
             return
         for segment in segments_of(record.entries):
-            path = vector_path(self.place, segment, record.vocabulary)
+            path = index.vector_path(self.place, segment, record.vocabulary)
             if path.is_file():
                 continue
             with DescriptorStore.open(local_path(self.place, segment)) as store:
@@ -341,7 +312,7 @@ class _Run:
         moved = sorted(entry for entry in entries if entry.segment in chosen)
         if not moved:
             return entries
-        number = first_free(self.place)
+        number = index.first_free(self.place)
         self._copy(moved, number)
         new = [entry._replace(segment=number, row=row) for row, entry in enumerate(moved)]
         return [entry for entry in entries if entry.segment not in chosen] + new

@@ -9,18 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput
-from ames_lite.evaluation.page import (
-    PIXELS,
-    PagePictures,
-    Queries,
-    QueryView,
-    Tile,
-    pixels,
-    render_page,
-    say_box,
-    say_score,
-    write_page,
-)
+from ames_lite.evaluation import page as pages
+from ames_lite.evaluation.page import PIXELS, PagePictures, Queries, QueryView, Tile, render_page
 from ames_lite.evaluation.pair_view import NOTE, Pair, PairViews
 from ames_lite.records import LocalDescriptors
 from ames_lite.search.image_search import Found, Hits, Ranker
@@ -51,7 +41,7 @@ def write_search_page(
     """
     pictures, hits = PagePictures(), found.hits
     num = min(num_queries, len(found.queries))
-    tile, pair = pixels("tile", num * num_shown), pixels("pair", num * (num_pairs + 1))
+    tile, pair = pages.pixels("tile", num * num_shown), pages.pixels("pair", num * (num_pairs + 1))
     first = hits.ids[:num, : min(num_pairs, num_shown)].tolist()
     pairs = [Pair(q, row, found.box) for q, rows in enumerate(first) for row in rows]
     explained, shown = views.of(pairs), []
@@ -81,7 +71,7 @@ def write_search_page(
     }
     queries = Queries(shown, ("Found",), NOTE if num_pairs else "")
     page = render_page("search.html.j2", Path(__file__).parent, content, queries, pictures)
-    return write_page(path, page)
+    return pages.write_page(path, page)
 
 
 def views_of(found: Found, index: OpenIndex, ranker: Ranker) -> PairViews:
@@ -119,7 +109,7 @@ def _tile(
     picture: int,
     probability: npt.NDArray[np.float64] | None,
 ) -> Tile:
-    score, sim = (say_score(float(values[at])) for values in (hits.scores, hits.sims))
+    score, sim = (pages.say_score(float(values[at])) for values in (hits.scores, hits.sims))
     said = f"score {score}, sim {sim}"
     return Tile(
         gallery[hits.ids[at]],
@@ -134,7 +124,7 @@ def _tile(
 def _about(found: Found, q: int) -> str:
     """What is said below the picture of a query."""
     name, own = found.queries[q], found.own[q]
-    parts = say_box(found.box)
+    parts = pages.say_box(found.box)
     if own is not None:
         place = f", as {own}" if own != name else ""
         parts.append(f"in the folder itself{place}, and left out of its list")

@@ -72,10 +72,10 @@ class Session:
         """The first `top` images. Scores only for a query that was not asked for lately."""
         found = self._found(query)
         hits = found.hits.again(*settings)
-        rows = zip(hits.ids[0], hits.global_rank[0], hits.scores[0], strict=True)
+        rows = zip(hits.ids[0, :top], hits.global_rank[0, :top], hits.scores[0, :top], strict=True)
         results = [
             Result(found.gallery[number], rank, int(before), float(score))
-            for rank, (number, before, score) in enumerate(list(rows)[:top], 1)
+            for rank, (number, before, score) in enumerate(rows, 1)
         ]
         empty = found.queries[0] in found.empty
         return Listing(results, bool(self._absent(found.hits)[0]), empty, found.own[0])

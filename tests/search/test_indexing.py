@@ -314,7 +314,7 @@ def test_a_run_that_ends_behind_the_descriptions_is_continued(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, where, stop)
+        patch.setattr(image_index if where == "write_record" else module, where, stop)
         run(photos, tmp_path / "index", vocabulary)
     done, shown = run(photos, tmp_path / "index", vocabulary)
     assert shown == 0 and done.total == 6

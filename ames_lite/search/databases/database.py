@@ -21,15 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile, check_config, explained, require
-from ames_lite.search.databases.interface import (
-    MOST_BYTES,
-    WAIT,
-    Client,
-    Floats,
-    Hits,
-    Payload,
-    Rows,
-)
+from ames_lite.search.databases.interface import Client, Floats, Hits, Payload
 
 # of each kind: the class in the file of its name, the library, where a token is read from
 KINDS = {
@@ -75,22 +67,20 @@ def open_database(
     name, library, variable = KINDS[kind]
     what, remedy = f"{kind}: needs the package {library}", f"pip install 'ames_lite[{kind}]'"
     check_config(find_spec(library), what, f"the extra ames_lite[{kind}]", remedy=remedy)
-    client: Client = getattr(import_module(f"ames_lite.search.databases.{kind}"), name)()
+    of_kind: type[Client] = getattr(import_module(f"ames_lite.search.databases.{kind}"), name)
+    client = of_kind(collection, name_field)
     if uri.startswith(("http://", "https://")):
         _reach(uri, client.port, address)
     elif "://" not in uri and uri != ":memory:":
         uri = str(Path(uri).expanduser().absolute())
         what, fine = "there is no database here", create or Path(uri).exists()
         require(fine, what, kind=MissingFile, where=uri, remedy=MAKE)
-    what, remedy = (
-        "the database does not open: {}",
-        f"check the address and, of a server, {variable}",
-    )
-    with explained(what, Exception, where=address, remedy=remedy):
-        found = client.connect(uri, collection, name_field, token or os.environ.get(variable))
+    what, remedy = "the database does not open: {}", "check the address and, of a server, "
+    with explained(what, Exception, where=address, remedy=f"{remedy}{variable}"):
+        found = client.connect(uri, token or os.environ.get(variable))
     dim, metric = found or (None, METRICS[0])
     with ExitStack() as stack:  # closes what cannot be used
-        database = stack.enter_context(VectorDatabase(address, client, dim))
+        database = stack.enter_context(VectorDatabase(address, client, dim, name_field))
         told: Any = {"where": address, "expected": f"one of {', '.join(METRICS)}"}
         require(metric.lower() in METRICS, f"the collection's metric is {metric}", **told)
         if found is None and not create:
@@ -104,15 +94,15 @@ def _reach(uri: str, port: int, where: str) -> None:
     what, remedy = "the database cannot be reached: {}", "start it, or correct its address"
     with explained(what, (OSError, ValueError), where=where, remedy=remedy):
         url = urlsplit(uri)
-        create_connection((url.hostname or "", url.port or port), WAIT).close()
+        create_connection((url.hostname or "", url.port or port), Client.WAIT).close()
 
 
 class VectorDatabase:
     """An open collection. Methods raise BadInput, MissingFile where there is no collection."""
 
-    def __init__(self, where: str, client: Client, dim: int | None) -> None:
+    def __init__(self, where: str, client: Client, dim: int | None, name_field: str) -> None:
         """where: for messages; dim: width of the vectors, None: there is no collection yet."""
-        self.where, self.dim, self._client = where, dim, client
+        self.where, self.dim, self._client, self._name = where, dim, client, name_field
 
     def create(self, dim: int) -> None:
         with self._asking():
@@ -165,11 +155,12 @@ class VectorDatabase:
         """In any order."""
         return (name for name, _ in self.rows())
 
-    def rows(self, columns: Sequence[str] = ()) -> Rows:
-        """Names and columns of the payload, in any order."""
+    def rows(self, columns: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Names and columns of the payload (None where missing), in any order."""
         if self.dim is not None:
             with self._asking():
-                yield from self._client.rows(columns)
+                for row in self._client.rows(columns):
+                    yield row[self._name], {key: row.get(key) for key in columns}
 
     def mark(self) -> str:
         """A text kept with the collection; empty at first."""
@@ -202,7 +193,7 @@ def check_names(names: Sequence[str]) -> None:
         with explained(f"name {row}, {name!r:.80}: {{}}", UnicodeEncodeError, expected="UTF-8"):
             size = len(name.encode())
         what = f"the name in row {row}, '{name[:40]}…', has {size} bytes"
-        require(0 < size <= MOST_BYTES, what, expected=f"1 to {MOST_BYTES}")
+        require(0 < size <= Client.MOST_BYTES, what, expected=f"1 to {Client.MOST_BYTES}")
 
 
 def unit_rows(vectors: npt.ArrayLike, dim: int | None, names: Sequence[str] = ()) -> Floats:

@@ -8,7 +8,7 @@ says which folder and which state it holds; it is written last.
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,10 +17,10 @@ from ames_lite.io.digest import names_digest
 from ames_lite.records import Neighbors
 from ames_lite.search.databases.database import VectorDatabase
 from ames_lite.search.databases.interface import Floats
-from ames_lite.search.index import Entry, OpenIndex
+from ames_lite.search.index import OpenIndex
 
-COLUMNS = ("size", "mtime_ns", "digest", "made")
-Row = dict[str, Any]
+OF_FILE = ("size", "mtime_ns", "digest")
+COLUMNS = (*OF_FILE, "made")
 
 
 class Synced(NamedTuple):
@@ -36,17 +36,14 @@ class _Wanted:
 
     def __init__(self, index: OpenIndex) -> None:
         record = index.record
-        made = json.dumps(record.backbone, sort_keys=True)
-        self._made = names_digest([made, record.vocabulary])[:16]
-        self.rows = {e.name: self._row(e) for e in record.entries if not e.failed}
+        how = json.dumps(record.backbone, sort_keys=True)
+        made = {"made": names_digest([how, record.vocabulary])[:16]}
+        described = [entry for entry in record.entries if not entry.failed]
+        self.rows = {e.name: {c: getattr(e, c) for c in OF_FILE} | made for e in described}
         state = [repr((name, *row.values())) for name, row in self.rows.items()]
         mark = {"images": record.images, "count": len(state), "digest": names_digest(state)}
         self.mark = json.dumps(mark)
         self.unfinished = json.dumps({"images": record.images})
-
-    def _row(self, entry: Entry) -> Row:
-        values = (entry.size, entry.mtime_ns, entry.digest, self._made)
-        return dict(zip(COLUMNS, values, strict=True))
 
 
 def update_database(index: OpenIndex, database: VectorDatabase) -> Synced:
@@ -115,10 +112,8 @@ def database_candidates(
     own_names: Sequence[str | None],
     filter: str | None = None,
 ) -> Neighbors:
-    """The candidates of vectors [Q, V], as `find_candidates` has them, searched by the database.
-
-    own_names [Q]: images of the index that are left out, each query's own. The similarity to a
-    vector of zeros is 0.
+    """The candidates of vectors [Q, V], as `find_candidates` has them, searched by the database;
+    the similarity to a vector of zeros is 0. own_names [Q]: left out, each query's own.
     """
     check_database(index, database)
     empty = np.logical_not(vectors.any(axis=1))

@@ -1,36 +1,37 @@
 """What a client of a vector database does for `VectorDatabase`, which has checked what it is given.
-
 Each is the sole owner of its library. Any error that it raises becomes one message.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 import numpy.typing as npt
 
-MOST_BYTES = 4096  # of a name in UTF-8
-WAIT = 3  # seconds for a database to answer at first
-PATIENCE = 120  # and later
-EXACT_ROWS = 200_000  # collections up to here are searched exactly, larger ones by their index
-MARK = "ames"  # key of the mark among the metadata of a collection
 Vector = TypeVar("Vector")
 Floats = npt.NDArray[np.float32]
 Payload = Mapping[str, Any]
 Hits = list[tuple[Any, float]]  # names and similarities, best first
-Rows = Iterator[tuple[str, dict[str, Any]]]
 
 
 class Client(Protocol):
     """A connection to one collection. Names are unique; rows [N, D] have unit length."""
 
+    WAIT: ClassVar[int] = 3  # seconds for a database to answer at first
+    PATIENCE: ClassVar[int] = 120  # and later
+    MOST_BYTES: ClassVar[int] = 4096  # of a name in UTF-8
+    EXACT_ROWS: ClassVar[int] = 200_000  # larger collections are searched by their index
+    MARK: ClassVar[str] = "ames"  # key of the mark among the metadata of a collection
     port: int  # of a server's URL that has none
     batch_bytes: int  # of vectors in a call of `write`
+    _collection: str
+    _name: str  # the column of the names
 
-    def connect(
-        self, uri: str, collection: str, name_field: str, token: str | None
-    ) -> tuple[int, str] | None:
+    def __init__(self, collection: str, name_field: str) -> None:
+        self._collection, self._name = collection, name_field
+
+    def connect(self, uri: str, token: str | None) -> tuple[int, str] | None:
         """Connect; width and metric of the collection, None where there is none."""
 
     def create(self, dim: int) -> None:
@@ -47,8 +48,8 @@ class Client(Protocol):
 
     def count(self) -> int: ...
 
-    def rows(self, columns: Sequence[str]) -> Rows:
-        """Names and those columns of the payload (None where missing), in any order."""
+    def rows(self, columns: Sequence[str]) -> Iterator[Payload]:
+        """The name, and those columns of the payload that are there, of each row in any order."""
 
     def mark(self) -> str:
         """A text kept with the collection; empty at first."""

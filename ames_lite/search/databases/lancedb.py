@@ -1,39 +1,25 @@
-"""LanceDB: a folder, or a bucket or LanceDB Cloud by URL. A filter is SQL.
-
-Our tables have the columns `name`, `vector` and those of the payload; the mark is metadata of the
-column `name`.
+"""LanceDB: a folder, or a bucket or LanceDB Cloud by URL. A filter is SQL. Our tables have the
+columns `name`, `vector` and those of the payload; the mark is metadata of the column `name`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from ames_lite.search.databases.interface import (
-    EXACT_ROWS,
-    MARK,
-    Client,
-    Floats,
-    Hits,
-    Payload,
-    Rows,
-    sole,
-)
+from ames_lite.search.databases.interface import Client, Floats, Hits, Payload, sole
 
 
 class LanceDb(Client):
     port, batch_bytes = 443, 1 << 26  # each is a version of the table: small ones make it slow
 
-    def connect(
-        self, uri: str, collection: str, name_field: str, token: str | None
-    ) -> tuple[int, str] | None:
+    def connect(self, uri: str, token: str | None) -> tuple[int, str] | None:
         import lancedb
 
-        self._collection, self._name = collection, name_field
         self._vector, self._metric = "vector", "cosine"
         self._database: Any = lancedb.connect(uri, api_key=token)
         try:
-            self._table: Any = self._database.open_table(collection)
+            self._table: Any = self._database.open_table(self._collection)
         except ValueError as error:
             if "not found" not in str(error):
                 raise
@@ -71,7 +57,7 @@ class LanceDb(Client):
     def search(self, rows: Floats, count: int, filter: str | None) -> list[Hits]:
         asked = self._table.search(rows, vector_column_name=self._vector).limit(count)
         asked = asked.distance_type(self._metric).select([self._name, "_distance"])
-        if self.count() <= EXACT_ROWS:
+        if self.count() <= self.EXACT_ROWS:
             asked = asked.bypass_vector_index()
         table = (asked.where(filter, prefilter=True) if filter else asked).to_arrow()
         sims, several = 1 - table["_distance"].to_numpy(), len(rows) > 1
@@ -84,17 +70,16 @@ class LanceDb(Client):
     def count(self) -> int:
         return int(self._table.count_rows())
 
-    def rows(self, columns: Sequence[str]) -> Rows:
+    def rows(self, columns: Sequence[str]) -> Iterator[Payload]:
         there = [name for name in columns if name in self._table.schema.names]
         for page in self._table.search().select([self._name, *there]).to_batches():
-            for row in page.to_pylist():
-                yield row[self._name], {k: row.get(k) for k in columns}
+            yield from page.to_pylist()
 
     def mark(self) -> str:
         fields = [field for field in self._table.schema if field.name == "name"]
-        return "".join((one.metadata or {}).get(MARK.encode(), b"").decode() for one in fields)
+        return "".join((one.metadata or {}).get(self.MARK.encode(), b"").decode() for one in fields)
 
     def set_mark(self, text: str) -> None:
-        self._table.update_field_metadata({"path": "name", "metadata": {MARK: text}})
+        self._table.update_field_metadata({"path": "name", "metadata": {self.MARK: text}})
 
     def close(self) -> None: ...

@@ -1,51 +1,34 @@
-"""Qdrant: a server by URL, or a folder or `:memory:`. A filter is the JSON of a Qdrant filter.
-
-Our points have a UUID of the name as id, and the name with the payload. qdrant-client reads a
-folder with pickle: open none that you do not trust.
+"""Qdrant: a server by URL, or a folder or `:memory:`. A filter is the JSON of a Qdrant filter. Our
+points have a UUID of the name as id, and the name with the payload. qdrant-client reads a folder
+with pickle: open none that you do not trust.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ames_lite.search.databases.interface import (
-    EXACT_ROWS,
-    MARK,
-    PATIENCE,
-    WAIT,
-    Client,
-    Floats,
-    Hits,
-    Payload,
-    Rows,
-    row_id,
-    sole,
-)
+from ames_lite.search.databases.interface import Client, Floats, Hits, Payload, row_id, sole
 
 
 class Qdrant(Client):
     port, batch_bytes = 6333, 1 << 21  # a server takes 32 MiB of JSON
 
-    def connect(
-        self, uri: str, collection: str, name_field: str, token: str | None
-    ) -> tuple[int, str] | None:
+    def connect(self, uri: str, token: str | None) -> tuple[int, str] | None:
         from qdrant_client import QdrantClient, models
 
-        self._collection, self._name = collection, name_field
-        self._models, self._using = models, None
-        self._remote = "://" in uri
+        self._models, self._using, self._remote = models, None, "://" in uri
         place: Any = {"path": uri}
         if self._remote:
             place = {"url": uri, "api_key": token, "check_compatibility": False}
         elif uri == ":memory:":
             place = {"location": uri}
-        self._client: Any = QdrantClient(**place, timeout=WAIT)
-        there = self._client.collection_exists(collection)
+        self._client: Any = QdrantClient(**place, timeout=self.WAIT)
+        there = self._client.collection_exists(self._collection)
         if self._remote:
             self._client.close()
-            self._client = QdrantClient(**place, timeout=PATIENCE)
+            self._client = QdrantClient(**place, timeout=self.PATIENCE)
         if not there:
             return None
-        config: Any = self._client.get_collection(collection).config.params.vectors
+        config: Any = self._client.get_collection(self._collection).config.params.vectors
         if isinstance(config, dict):
             self._using, config = sole(list(config.items()))
         return int(config.size), config.distance.value
@@ -70,7 +53,7 @@ class Qdrant(Client):
     def search(self, rows: Floats, count: int, filter: str | None) -> list[Hits]:
         how: Any = {"using": self._using, "limit": count, "with_payload": [self._name]}
         if self._remote:  # in a folder it is exact
-            how["params"] = self._models.SearchParams(exact=self.count() <= EXACT_ROWS)
+            how["params"] = self._models.SearchParams(exact=self.count() <= self.EXACT_ROWS)
         if filter:
             how["filter"] = self._models.Filter.model_validate_json(filter)
         asked = [self._models.QueryRequest(query=row.tolist(), **how) for row in rows]
@@ -80,24 +63,23 @@ class Qdrant(Client):
     def count(self) -> int:
         return int(self._client.count(self._collection, exact=True).count)
 
-    def rows(self, columns: Sequence[str]) -> Rows:
+    def rows(self, columns: Sequence[str]) -> Iterator[Payload]:
         offset: Any = None
         fields = [self._name, *columns]
         while True:
             page, offset = self._client.scroll(
                 self._collection, limit=1000, offset=offset, with_payload=fields
             )
-            for row in (point.payload for point in page):
-                yield row[self._name], {k: row.get(k) for k in columns}
+            yield from (point.payload for point in page)
             if offset is None:
                 break
 
     def mark(self) -> str:
         found = self._client.get_collection(self._collection).config.metadata
-        return str((found or {}).get(MARK, ""))
+        return str((found or {}).get(self.MARK, ""))
 
     def set_mark(self, text: str) -> None:
-        self._client.update_collection(self._collection, metadata={MARK: text})
+        self._client.update_collection(self._collection, metadata={self.MARK: text})
 
     def close(self) -> None:
         self._client.close()

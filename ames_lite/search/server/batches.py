@@ -1,7 +1,6 @@
-"""Pairs of concurrent requests in common calls of the head: on the CPU one call a core at a time.
-
-A request waits WAIT for others, unless it fills a call on its own; while all cores run one, the
-next gathers. All but the call itself is done by the event loop, so that nothing needs a lock.
+"""Pairs of concurrent requests in common calls of the head: on the CPU one call a core at a time. A
+request waits WAIT for others, unless it fills a call on its own; while all cores run one, the next
+gathers. All but the call itself is done by the event loop, so that nothing needs a lock.
 """
 
 import asyncio

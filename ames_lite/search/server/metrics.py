@@ -1,34 +1,26 @@
 """What a server counts, for Prometheus."""
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from typing import Any
+
+import prometheus_client as prometheus
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    kind = CONTENT_TYPE_LATEST
+    kind = prometheus.CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)  # CPU, memory, on Linux
-        self._requests = Counter(
-            "ames_requests", "Answers, by path and status", ["path", "status"], registry=registry
-        )
-        self._seconds = Histogram(
-            "ames_request_seconds", "From a request to its answer", ["path"], registry=registry
-        )
-        self.open = Gauge("ames_open_requests", "Requests that are worked on", registry=registry)
-        self._together = Histogram(
-            "ames_batch_requests", "Requests of a call", buckets=BATCHES, registry=registry
-        )
+        self._registry = prometheus.CollectorRegistry()
+        kept: Any = {"registry": self._registry}
+        prometheus.ProcessCollector(**kept)  # CPU, memory, on Linux
+        about = "Answers, by path and status"
+        self._requests = prometheus.Counter("ames_requests", about, ["path", "status"], **kept)
+        about = "From a request to its answer"
+        self._seconds = prometheus.Histogram("ames_request_seconds", about, ["path"], **kept)
+        self.open = prometheus.Gauge("ames_open_requests", "Requests that are worked on", **kept)
+        kept["buckets"], about = BATCHES, "Requests of a call"
+        self._together = prometheus.Histogram("ames_batch_requests", about, **kept)
 
     def count(self, path: str, status: int, seconds: float) -> None:
         self._requests.labels(path, str(status)).inc()
@@ -38,4 +30,4 @@ class Metrics:
         self._together.observe(requests)
 
     def text(self) -> bytes:
-        return generate_latest(self._registry)
+        return prometheus.generate_latest(self._registry)

@@ -1,7 +1,6 @@
-"""The web app of a service: what is asked where, who may ask, how much, and what is counted.
-
-Beside the answers of the service: 400 (Host, multipart), 401, 413, 415, 422 (what does not fit),
-503 (too many at a time, with Retry-After), 504 (too slow). Every error of these says why.
+"""The web app of a service: what is asked where, who may ask, how much, and what is counted. Beside
+the answers of the service: 400 (Host, multipart), 401, 413, 415, 422 (what does not fit), 503 (too
+many at a time, with Retry-After), 504 (too slow). Every error of these says why.
 """
 
 import asyncio

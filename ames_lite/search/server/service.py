@@ -1,7 +1,6 @@
-"""What the server does with a request, once it is read: describe, score, order.
-
-One thread alone runs the backbone and searches, those of `batches` run the head, so that
-descriptors do not wait for images. Others read and check: the event loop only waits.
+"""What the server does with a request, once it is read: describe, score, order. One thread alone
+runs the backbone and searches, those of `batches` run the head, so that descriptors do not wait for
+images. Others read and check: the event loop only waits.
 """
 
 import asyncio
@@ -22,17 +21,9 @@ from ames_lite.errors import require
 from ames_lite.models import SimilarityHead
 from ames_lite.records import as_sims
 from ames_lite.search.image_reranker import ImageReranker
+from ames_lite.search.server import forms
 from ames_lite.search.server.batches import Batches
-from ames_lite.search.server.forms import (
-    Descriptors,
-    Found,
-    Given,
-    Hit,
-    Options,
-    Reranked,
-    Result,
-    Search,
-)
+from ames_lite.search.server.forms import Descriptors, Given, Options
 from ames_lite.search.server.sources import Array, Image, Upload, descriptors_of, image_file, named
 from ames_lite.search.session import Listing, Query, Session
 
@@ -74,7 +65,7 @@ class Service:
         query: Given | Upload,
         documents: Sequence[Given | Upload],
         sims: Sequence[float] | None = None,
-    ) -> Reranked:
+    ) -> forms.Reranked:
         """Raises BadInput, which names the document."""
         count, most, model = len(documents), self.limits.documents, options.model
         require(model in (None, self.name), f"there is no model '{model}'", expected=self.name)
@@ -85,13 +76,14 @@ class Service:
         found = self._reranker.ordered(logits, given)
         scores = self._relevance(found.sims[0], 0.0 if given is None else self._reranker.lamb)
         ids = found.ids[0, : options.top_n].tolist()
-        results = [Result(index=n, relevance_score=x) for n, x in zip(ids, scores, strict=False)]
+        both = zip(ids, scores, strict=False)
+        results = [forms.Result(index=n, relevance_score=x) for n, x in both]
         for one in results if options.return_documents else ():
             one.document = _sent(documents[one.index])
         usage = {"total_tokens": sum(map(len, arrays))}
-        return Reranked(id=str(uuid4()), model=self.name, results=results, usage=usage)
+        return forms.Reranked(id=str(uuid4()), model=self.name, results=results, usage=usage)
 
-    async def search(self, asked: Search) -> Found:
+    async def search(self, asked: forms.Search) -> forms.Found:
         """Raises BadInput."""
         assert self.session is not None
         session, settings = self.session, self.session.settings
@@ -102,10 +94,10 @@ class Service:
         listing = (await self._each([("query", asked.query)], find))[0]
         scores = self._relevance(np.array([r.score for r in listing.results]), settings.lamb)
         hits = [
-            Hit(image=r.name, relevance_score=score, score=r.score, global_rank=r.global_rank)
+            forms.Hit(image=r.name, relevance_score=score, score=r.score, global_rank=r.global_rank)
             for r, score in zip(listing.results, scores, strict=True)
         ]
-        return Found(model=self.name, results=hits, absent=listing.absent)
+        return forms.Found(model=self.name, results=hits, absent=listing.absent)
 
     def close(self) -> None:
         for pool in (self._describing, self._batches.pool):
@@ -116,8 +108,7 @@ class Service:
         calibration = self._images.calibration
         if calibration is not None and lamb == self._reranker.lamb:
             scores = calibration.probability(scores[None])[0]
-        relevance: list[float] = scores.tolist()
-        return relevance
+        return list(map(float, scores))
 
     async def _arrays(self, given: Sequence[Given | Upload]) -> list[Array]:
         """The descriptors of the query and all documents, of one width and kind."""

@@ -1,12 +1,11 @@
-"""What a request gives, as a file of an image or as an array of descriptors.
-
-Nothing is fetched. A path is resolved, links included, and must then lie below a root; what lies
-elsewhere and what is not there are refused alike.
+"""What a request gives, as a file of an image or as an array of descriptors. Nothing is fetched. A
+path is resolved, links included, and must then lie below a root; what lies elsewhere and what is
+not there are refused alike.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,18 +74,12 @@ def _written(content: bytes, suffix: str, scratch: Path) -> Path:
 
 def _below_root(given: str, roots: Sequence[Path]) -> Path:
     require(roots, "paths are not read by this server", expected="base64, or a data URL")
-    found = next(filter(None, (_resolved(given, root) for root in roots)), None)
-    if found is None:
-        raise BadInput("there is no such file below the roots", expected=IMAGE)
-    return found
-
-
-def _resolved(given: str, root: Path) -> Path | None:
-    try:
-        path = (root / given).resolve()
-        return path if path.is_relative_to(root) and path.is_file() else None
-    except (OSError, ValueError, RuntimeError):  # what no file can be called, links in circles
-        return None
+    for root in roots:
+        with suppress(OSError, ValueError, RuntimeError):  # no file's name, links in circles
+            path = (root / given).resolve()
+            if path.is_relative_to(root) and path.is_file():
+                return path
+    raise BadInput("there is no such file below the roots", expected=IMAGE)
 
 
 def descriptors_of(given: Descriptors, head: SimilarityHead) -> Array:
