@@ -49,7 +49,7 @@ OWNERS = {
     "omegaconf": ["ames_lite/cli/compose.py", "ames_lite/cli/sweeps.py"],
     "yaml": [
         *("ames_lite/cli/spellings.py", "ames_lite/cli/schema/__init__.py"),
-        *("ames_lite/cli/shell.py", "ames_lite/cli/continuing.py"),
+        "ames_lite/cli/shell.py",
         *("benchmarks/reproduce/rows.py", "tools/release/files.py"),
     ],
     "sklearn": ["ames_lite/classification/scikit.py"],

@@ -1,5 +1,4 @@
 """The command line: composes configurations, checks them, calls the stages, explains errors.
-
 COMMANDS holds all commands; a function is loaded when it is called. A command, its script, its
 configuration in conf/, its file here and, as ItsName, its dataclass in schema/ share one name.
 """
@@ -76,9 +75,8 @@ def asks_help(words: Sequence[str]) -> bool:
 
 
 def print_any_text() -> None:
-    """Let the output streams take every character: what their encoding lacks is written as \\x….
-
-    Names of files may hold anything, and a stream may be ASCII (LANG=C, a pipe on Windows).
+    """Let the output streams take every character: what their encoding lacks (ASCII with LANG=C, a
+    pipe on Windows) is written as \\x…. Names of files may hold anything.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -122,10 +120,8 @@ def main() -> int:
         print(f"ames {PLAN} <command> …: what it would take, in time, disk and memory")
         return 0
     what = "command" if known is COMMANDS else "plan of the command"
-    print(
-        f"error: there is no {what} '{name}'\n  expected: one of {', '.join(known)}",
-        file=sys.stderr,
-    )
+    expected = f"  expected: one of {', '.join(known)}"
+    print(f"error: there is no {what} '{name}'\n{expected}", file=sys.stderr)
     return 1
 
 

@@ -51,15 +51,11 @@ def read_answers(
     calibration = calibration_of(meta, config.weights) if frozen else None
     both = {"max_false": config.max_false, "certain": certain}
     asked = {key: value for key, value in both.items() if value is not None}
-    given = " ".join(f"{key}={value}" for key, value in asked.items())
+    what = f"{' '.join(f'{key}={value}' for key, value in asked.items())}, but the scores are not "
     expected = "a head that scripts/tune.py calibrated, with its own λ and γ"
-    tune = "python scripts/tune.py dataset=<validation set> weights=<head> first"
-    check_config(
-        calibration is not None or not asked,
-        f"{given}, but the scores are not calibrated",
-        expected,
-        remedy=f"threshold=<score>; or {tune}",
-    )
+    remedy = "threshold=<score>; or python scripts/tune.py dataset=<validation set> weights=<head> "
+    fine = calibration is not None or not asked
+    check_config(fine, f"{what}calibrated", expected, remedy=f"{remedy}first")
     one = threshold is None or "max_false" not in asked
     check_config(one, f"threshold={threshold} max_false={config.max_false}", "one of them")
     said = "" if threshold is None else f"threshold {threshold:g}, as given"

@@ -1,6 +1,5 @@
-"""`python extract/build_vocabulary.py`: a VLAD vocabulary of one data set, or of several.
-
-Several are named with a step each (`sources=[pitts30k:4,st_lucia:1]`), also by a recipe.
+"""`python extract/build_vocabulary.py`: a VLAD vocabulary of one data set, or of several. Several
+are named with a step each (`sources=[pitts30k:4,st_lucia:1]`), also by a recipe.
 """
 
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ from typing import NamedTuple
 
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.schema.extraction import BuildVocabulary
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.cli.shell import dataset_files, dataset_named
-from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, MissingFile, check_config
 from ames_lite.extraction.vocabulary import Source, build_vocabulary
@@ -21,7 +20,7 @@ from ames_lite.io.provenance import compare_provenance
 from ames_lite.stores.fitted import ImagesOf, read_vocabulary, read_vocabulary_images
 
 OF_CLUSTERING = ("num_clusters", "distance", "unit", "seed", "iterations")
-SETTINGS = (*OF_CLUSTERING, "max_images", "sample_per_cluster", "overwrite")
+SETTINGS = (*OF_CLUSTERING, "max_images", "sample_per_cluster", "overwrite", "expected")
 
 
 class Chosen(NamedTuple):
@@ -37,12 +36,9 @@ def run(config: BuildVocabulary) -> None:
     found = find_all({one.dataset: partial(_store, one, split, extraction) for one in chosen})
     sources = []
     for one in chosen:
-        store = found[one.dataset]
-        names = names_of_published(one.files, split, store)
-        sources.append(Source(store, one.step, names, one.dataset))
-    path = build_vocabulary(
-        sources, output, **{key: getattr(config, key) for key in SETTINGS}, expected=config.expected
-    )
+        names = names_of_published(one.files, split, found[one.dataset])
+        sources.append(Source(found[one.dataset], one.step, names, one.dataset))
+    path = build_vocabulary(sources, output, **some_of(config, SETTINGS))
     print(f"vocabulary: {path}")
 
 
@@ -63,7 +59,7 @@ def keep(config: BuildVocabulary, remedy: str) -> Path | None:
     wanted = {
         "datasets": [one.dataset for one in chosen],
         "steps": [one.step for one in chosen],
-        **{key: getattr(config, key) for key in OF_CLUSTERING},
+        **some_of(config, OF_CLUSTERING),
         **(config.expected or {}),
     }
     compare_provenance(
@@ -72,7 +68,7 @@ def keep(config: BuildVocabulary, remedy: str) -> Path | None:
     seen = {part.dataset: part for part in read_vocabulary_images(path)}
     for one in chosen:
         with suppress(MissingFile):  # the vocabulary may be there without its sources
-            names = read_image_list(one.files.image_list(config.split)).names
+            names = one.files.names(config.split)
             if one.dataset in seen:
                 _check_images(path, seen[one.dataset], names, remedy)
     return path

@@ -1,6 +1,5 @@
-"""`python scripts/check_store.py`: what is wrong with the files of a data set.
-
-Exit code 3 where faults were found, 0 where there are none, 1 where there is nothing to check.
+"""`python scripts/check_store.py`: what is wrong with the files of a data set. Exit code 3 where
+faults were found, 0 where there are none, 1 where there is nothing to check.
 """
 
 from ames_lite.cli.schema.extraction import CheckStore

@@ -1,9 +1,8 @@
-"""`python scripts/classify.py`: descriptors with classes in, a classifier and its figures out.
-
-With predict=<image or folder> the classes of new images, by the model of an earlier run.
+"""`python scripts/classify.py`: descriptors with classes in, a classifier and its figures out. With
+predict=<image or folder> the classes of new images, by the model of an earlier run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from ames_lite.classification.scikit import check_scikit, tsne
 from ames_lite.cli.compose import compose
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.jobs import Classify
-from ames_lite.cli.schema.keys import Named
+from ames_lite.cli.schema.keys import Named, some_of
 from ames_lite.cli.searching import say_failed
 from ames_lite.cli.shell import dataset_files, find_vocabulary, print_table, run_dir, run_prefix
 from ames_lite.datasets.custom.files import read_description
@@ -75,9 +74,9 @@ def run(config: Classify) -> Any:
     if clusters is not None:
         root = config.images or files.image_root
         _draw_clusters(config.show, folder, root, data, clusters)
-    content = {"notes": notes, "classes": data.classes, "best": str(best.classifier)}
-    content |= _tables(data, judged, confusion)
-    write_json_file(folder / LAST, {"schema": 1, **content, "images": image_rows(data, best)})
+    about = {"schema": 1, "notes": notes, "classes": data.classes, "best": str(best.classifier)}
+    images = {"images": image_rows(data, best)}
+    write_json_file(folder / LAST, about | _tables(data, judged, confusion) | images)
     print(f"{folder}; to use it: predict=<image or folder> weights={folder / MODEL}")
     return judged
 
@@ -111,15 +110,11 @@ def _vocabulary(config: Classify, store: GlobalStore) -> Vlad:
 
 
 class _Clusters(NamedTuple):
-    """Chosen clusters of a vocabulary, and the local descriptors of all images."""
+    """Chosen clusters of a vocabulary, and what reads the local descriptors of an image."""
 
     vlad: Vlad
     chosen: list[int]
-    where: dict[str, tuple[DescriptorStore, int]]
-
-    def read(self, name: str) -> LocalDescriptors:
-        store, row = self.where[name]
-        return store.read(row)
+    read: Callable[[str], LocalDescriptors]
 
 
 def _clusters(
@@ -128,20 +123,24 @@ def _clusters(
     if config.clusters is None or vlad is None:
         return None
     where = {name: (store, row) for store in stores for row, name in enumerate(store.names)}
-    found = _Clusters(vlad, [], where)
+
+    def read(name: str) -> LocalDescriptors:
+        store, row = where[name]
+        return store.read(row)
+
     rows = np.flatnonzero(data.side == TRAIN)
-    shares = sets.cluster_shares((found.read(data.names[row]) for row in rows), vlad)
+    shares = sets.cluster_shares((read(data.names[row]) for row in rows), vlad)
     chosen = sets.choose_clusters(shares, data.labels[rows], config.clusters, config.seed)
     print(f"clusters: {', '.join(map(str, chosen))}")
-    return found._replace(chosen=chosen)
+    return _Clusters(vlad, chosen, read)
 
 
 def _judged(
     config: Classify, data: Labelled, clusters: _Clusters | None, folder: Path
 ) -> list[Judged]:
     """All classifiers, of all clusters and of the chosen ones; the best one first."""
-    keys, found = ClassifierRecipe.__dataclass_fields__, list[Judged]()
-    recipe = ClassifierRecipe(**{key: getattr(config, key) for key in keys})
+    recipe = ClassifierRecipe(**some_of(config, ClassifierRecipe.__dataclass_fields__))
+    found = list[Judged]()
     parts: list[tuple[list[int] | None, Labelled]] = [(None, data)]
     if clusters is not None:
         num_clusters = len(clusters.vlad.centroids)

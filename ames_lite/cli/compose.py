@@ -1,7 +1,6 @@
-"""Configurations: the sole owner of Hydra.
-
-A command's keys and their types are those of its dataclass (cli/schema); the YAML of its name
-chooses the groups. Every group's value must be a file of that group.
+"""Configurations: the sole owner of Hydra. A command's keys and their types are those of its
+dataclass (cli/schema); the YAML of its name chooses the groups. Every group's value must be a file
+of that group.
 """
 
 import json
@@ -26,19 +25,10 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from ames_lite.cli.overrides import (
-    FORM,
-    is_list,
-    is_quoted,
-    literal,
-    literal_list,
-    literal_path,
-    split_override,
-    unknown,
-)
+from ames_lite.cli.overrides import FORM, is_quoted, literal, split_override, unknown, written
 from ames_lite.cli.schema import SCHEMAS
 from ames_lite.cli.schema.keys import Key, groups_of, keys_of
-from ames_lite.cli.schema.values import built, converted, element, takes_text
+from ames_lite.cli.schema.values import built, converted
 from ames_lite.cli.spellings import synonyms
 from ames_lite.datasets.layout import network_of
 from ames_lite.errors import ConfigError, MissingFile, check_config
@@ -98,9 +88,8 @@ def search_path(name: str) -> tuple[str, list[str]]:
 
 
 def compose(name: str, overrides: Sequence[str] = ()) -> Any:
-    """The keys of command `name` (its dataclass of SCHEMAS) with overrides applied.
-
-    Raises ConfigError that lists what exists.
+    """The keys of command `name` (its dataclass of SCHEMAS) with overrides applied. Raises
+    ConfigError that lists what exists.
     """
     flag = next((text for text in overrides if text.startswith(CONFIG_NAME)), CONFIG_NAME + name)
     primary, schema = flag.removeprefix(CONFIG_NAME), SCHEMAS[name]
@@ -121,7 +110,7 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
         if key not in known:
             options = known.keys() | own_groups
             raise unknown(f"{name} has no key '{key}'", key, options, meaning=synonyms())
-    given = [_parse(_as_text(key, value, known[key])) for key, value in others]
+    given = [_parse(written(key, value, known[key])) for key, value in others]
     values = _contents(name, composed, given)
     for key, value in _flat(values).items():
         if key in known and "." in key:
@@ -145,17 +134,14 @@ def hints(schema: type, plain: dict[str, Any]) -> dict[str, Key]:
         declared |= {f"{group}.{key}": about for key, about in keys_of(kind).items()}
     for key, default in _flat(plain).items():
         last = key.rpartition(".")[2]
-        if not isinstance(default, dict) and key not in known:
-            free = Key(_hint_of(last, default), default, mark="path" if last in PATHS else "")
-            known[key] = declared.get(key, free)
+        if isinstance(default, dict) or key in known:
+            continue
+        own = str if default is None else list[Any] if isinstance(default, list) else type(default)
+        hint = TAKES.get(last, own)
+        mark = "path" if last in PATHS else ""
+        free = Key(hint if default is not None else hint | None, default, mark=mark)
+        known[key] = declared.get(key, free)
     return known
-
-
-def _hint_of(last: str, default: Any) -> Any:
-    """The type of a key of a YAML: of its default, or what TAKES says."""
-    own = str if default is None else list[Any] if isinstance(default, list) else type(default)
-    hint = TAKES.get(last, own)
-    return hint if default is not None else hint | None
 
 
 def _head_by_name(weights: Any, trust: bool) -> Any:
@@ -166,27 +152,14 @@ def _head_by_name(weights: Any, trust: bool) -> Any:
     return weights if found is None else str(found)
 
 
-def _as_text(key: str, value: str, about: Key) -> str:
-    """The override; where a key takes a text, its value is quoted so that Hydra leaves it alone."""
-    written, of_list = literal_path if about.path else literal, element(about.hint)
-    if is_list(value) and of_list is not None:
-        texts = takes_text(of_list) or element(of_list) is not None
-        return f"{key}={literal_list(value, written) if texts else value}"
-    if value == "null" or not (takes_text(about.hint) or (of_list and about.path)):
-        return f"{key}={value}"
-    check_config(not about.path or value.strip(), f"{key}= is empty", "a path, or null")
-    return f"{key}={written(value)}"
-
-
 def as_dict(config: Any) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     return {key.removesuffix("_"): value for key, value in plain.items()}
 
 
 def given_words(config: Any) -> list[str]:
-    """The overrides that compose to `config`: what differs from the defaults of its groups.
-
-    What was filled in since (the protocol and role of a folder's own) is left out.
+    """The overrides that compose to `config`: what differs from the defaults of its groups, but for
+    what was filled in since (the protocol and role of a folder's own).
     """
     name = next(one for one, schema in SCHEMAS.items() if schema is type(config))
     chosen, defaults = _chosen(config), _chosen(compose(name))
@@ -207,9 +180,8 @@ def _chosen(config: object) -> dict[str, str | None]:
 
 
 def _with_backbone(name: str, words: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """For extraction: the backbone is the one that desc_name= names, and the other way round.
-
-    A global descriptor of one network asks for that backbone.
+    """For extraction: the backbone is the one that desc_name= names, and the other way round; a
+    global descriptor of one network asks for that backbone.
     """
     given, options = dict(words), options_of("backbone")
     if name not in ("extract_descriptors", "extract_globals", "place_recognition", "classify"):
@@ -229,8 +201,7 @@ def _with_backbone(name: str, words: list[tuple[str, str]]) -> list[tuple[str, s
 def _parse(text: str) -> Override:
     """Raises ConfigError for what Hydra cannot read, or would read as several runs."""
     GlobalHydra.instance().clear()
-    override = _read(text)
-    if override is None:
+    if (override := _read(text)) is None:
         raise ConfigError(f"'{text}' is not an override", expected=FORM)
     expected = "a list: key=[value,value]; decimals with a point; a sweep: -m"
     check_config(not override.is_sweep_override(), f"'{text}' lists values", expected)
@@ -311,11 +282,8 @@ def _composed(
 ) -> tuple[DictConfig, dict[str, Any]]:
     """The configuration with its groups chosen, and its values (not to be changed)."""
     folder, others = search_path(name)
-    with (
-        _explained(name),
-        _bare(),
-        initialize_config_dir(folder, version_base="1.3", job_name=name),
-    ):
+    found = initialize_config_dir(folder, version_base="1.3", job_name=name)
+    with _explained(name), _bare(), found:
         composed = hydra_compose(name, [*groups, *others])
     return composed, _contents(name, composed, [])
 

@@ -46,10 +46,8 @@ def worlds(seed: int, *, small: bool = False) -> dict[str, WorldSpec]:
 def prepare_sift(
     step: Steps, name: str, workers: int, *, vocabulary: Path | None = None, descriptors: int = 0
 ) -> None:
-    """RootSIFT, VLAD and the lists of a dataset.
-
-    vocabulary: of VLAD; None: that of the training set, made here. descriptors: stored of an image;
-    0: as conf/backbone/sift.yaml has it.
+    """RootSIFT, VLAD and the lists of a dataset. vocabulary: of VLAD; None: that of the training
+    set, made here. descriptors: stored of an image; 0: as conf/backbone/sift.yaml has it.
     """
     chosen = (f"dataset={name}", "desc_name=sift")
     more = [f"backbone.arguments.top_k={descriptors}"] if descriptors else []
@@ -172,7 +170,6 @@ def _tune_and_evaluate(
     tuned: bool,
 ) -> Any:
     """λ and γ on the validation world, then the test world; the head's report shows the others.
-
     given: what both commands are told of the model; not tuned: λ and γ come with the head.
     """
     chosen, choice, output = [*given], folder / f"tune_{model}", folder / f"test_{model}"
@@ -205,9 +202,8 @@ def summarize(results: Mapping[str, Any], folder: Path, neighbors: str, remark: 
 
 
 def _folders(config: Demo, head: str) -> tuple[Path, Path]:
-    """Where the worlds go, and the run directory. Raises BadInput where that is in use.
-
-    head: the one that is evaluated last.
+    """Where the worlds go, and the run directory. Raises BadInput where that is in use. head: the
+    one that is evaluated last.
     """
     root = data_root(config)
     if config.data_root is None:

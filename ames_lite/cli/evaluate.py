@@ -8,32 +8,24 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ames_lite.cli import global_ranking
 from ames_lite.cli.compose import as_dict, given_words
-from ames_lite.cli.results_table import show
+from ames_lite.cli.results import exports_of, finish
 from ames_lite.cli.schema.evaluation import Evaluate, Scored, Searching
-from ames_lite.cli.schema.exchange import Rerank
+from ames_lite.cli.schema.jobs import Rerank
 from ames_lite.cli.schema.keys import Named
 from ames_lite.cli.scoring_run import SCORES, run_folder, scores_in, scoring
-from ames_lite.cli.shell import RESULTS, as_list, dataset_files, protocol_of
+from ames_lite.cli.shell import RESULTS, as_list, dataset_files, protocol_of, run_dir, run_prefix
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import ConfigError, MissingFile, check_config
-from ames_lite.evaluation.data import (
-    EvaluationData,
-    excluded,
-    find_files,
-    load_data,
-    short_lists,
-)
-from ames_lite.evaluation.evaluator import Work, check_exports, report, reuse, write_exports
+from ames_lite.evaluation import data as read
+from ames_lite.evaluation.data import EvaluationData, find_files
+from ames_lite.evaluation.evaluator import Work, report, report_global, reuse
 from ames_lite.evaluation.protocols import Protocol
-from ames_lite.evaluation.report import Shown, write_report
-from ames_lite.evaluation.results_file import NO_MODEL, Rankings, role_of
+from ames_lite.evaluation.results_file import NO_MODEL, NO_SCORES, role_of
 from ames_lite.evaluation.tuning import Tuned, grid, read_tuned
 from ames_lite.hub import ENTRIES, names_for
 from ames_lite.io.checkpoint import HeadMeta, is_native, load_head
 from ames_lite.io.digest import file_digest
-from ames_lite.io.json_file import write_json_file
 from ames_lite.io.overrides import paste
 from ames_lite.models import HEADS, build_head
 from ames_lite.models.published import PUBLISHED_HEADS, list_ensembles, of_its_form
@@ -43,32 +35,39 @@ from ames_lite.reranking.ensemble import check_ensemble
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions, verifier_scorer
 
 NUM_RERANK = 400  # where neither num_rerank= nor a tuned choice says
+OF_RERANKING = ("weights", "num_rerank", "lamb", "temp", "tuned", "scores")
+Lines = Sequence[tuple[str, dict[str, float]]]
 
 
-def run(
-    config: Evaluate, comparisons: Sequence[tuple[str, dict[str, float]]] = ()
-) -> dict[str, Any]:
-    """Evaluate as configured; returns the results. comparisons: further lines of the report.
-
-    Of several processes all but the first return {}: they only score.
+def run(config: Evaluate, comparisons: Lines = ()) -> dict[str, Any]:
+    """Evaluate as configured; returns the results. comparisons: further lines of the report. Of
+    several processes all but the first return {}: they only score.
     """
     with scoring(config) as (config, processes, options):
+        if config.model.name == NO_MODEL:
+            return _evaluate_lists(config, comparisons) if processes.first else {}
         return _run(config, comparisons, processes, options)
 
 
+def _evaluate_lists(config: Evaluate, comparisons: Lines) -> dict[str, Any]:
+    """`model=none`: neighbour lists as they are. No descriptor is opened."""
+    given = [key for key in OF_RERANKING if getattr(config, key) is not None]
+    what = f"{', '.join(given)} given with model={NO_MODEL}, which reranks nothing"
+    check_config(not given, what, f"model={NO_MODEL} alone, or another model")
+    files, protocol = dataset_files(config), protocol_of(config)
+    whole = bool(exports_of(config, protocol)[0])
+    data = read.load_lists(files, protocol, config.neighbors, whole=whole, unlabelled=whole)
+    results = report_global(data, as_dict(config))
+    folder = run_dir(config, run_prefix(config, "evaluate"), RESULTS)
+    return finish(config, folder, data, NO_SCORES, results, comparisons)
+
+
 def _run(
-    config: Evaluate,
-    comparisons: Sequence[tuple[str, dict[str, float]]],
-    processes: Processes,
-    options: ScoringOptions,
+    config: Evaluate, comparisons: Lines, processes: Processes, options: ScoringOptions
 ) -> dict[str, Any]:
-    if config.model.name == NO_MODEL:
-        return global_ranking.run(config, comparisons) if processes.first else {}
-    files = dataset_files(config)
-    exports, top, protocol = as_list(config.exports or []), config.export_top, protocol_of(config)
-    setting = check_exports(exports, protocol, config.export_setting, top)
+    files, protocol = dataset_files(config), protocol_of(config)
+    whole = bool(exports_of(config, protocol)[0])
     numbers, scorer, ensemble = _check(config, files)
-    whole = bool(exports)
     data, numbers = open_data(files, protocol, config.neighbors, numbers, processes, whole=whole)
     lambs, temps, tuned_on, source = ensemble
     if processes.first and source != "given":  # on the command line
@@ -81,26 +80,8 @@ def _run(
     role, plain = role_of(config.dataset.role, len(lambs) * len(temps), tuned_on), as_dict(config)
     results = report(work, scores, cost, rows, tuned_on=tuned_on, role=role, config=plain)
     results["ensemble_source"] = source
-    show(results, config.seed)
-    if config.report_queries:
-        found = Rankings(
-            data.protocol, data.ground_truth, data.neighbors, scores, results, folder / RESULTS
-        )
-        page = write_report(
-            folder / "report.html",
-            found,
-            config.images or files.image_root,
-            Shown(config.report_queries, config.report_images, config.report_pairs),
-            work.views() if config.report_pairs else None,
-            comparisons=comparisons,
-        )
-        print(f"report:  {page}")
-    tag = f"{results['model']}-{setting}"
-    exported = (folder, exports, data, scores, rows[0])
-    for path in write_exports(*exported, tag=tag, setting=setting, top=top):
-        print(f"export:  {path}")
-    print(f"results: {write_json_file(folder / RESULTS, results)}")
-    return results
+    views = work.views() if config.report_pairs else None
+    return finish(config, folder, data, scores, results, comparisons, views)
 
 
 class Ensemble(NamedTuple):
@@ -118,9 +99,8 @@ class Ensemble(NamedTuple):
 
 
 def check(config: Evaluate) -> tuple[list[int], PairScorer, Ensemble]:
-    """Values of num_rerank, the scorer, λ and γ; looks at no data.
-
-    Raises where weights, λ or γ are missing or do not fit.
+    """Values of num_rerank, the scorer, λ and γ; looks at no data. Raises where weights, λ or γ are
+    missing or do not fit.
     """
     tuned = None if config.tuned is None else read_tuned(config.tuned)
     numbers = numbers_of(config.num_rerank, tuned)
@@ -155,11 +135,10 @@ def open_data(
     *,
     whole: bool = False,
 ) -> tuple[EvaluationData, list[int]]:
-    """The data of a configuration, and num_rerank within its neighbour lists.
-
-    The first process says where that changes, and what else a reader of the numbers must know.
+    """The data of a configuration, and num_rerank within its neighbour lists. The first process
+    says where that changes, and what else a reader of the numbers must know.
     """
-    data = load_data(files, protocol, neighbors, max(numbers), whole=whole)
+    data = read.load_data(files, protocol, neighbors, max(numbers), whole=whole)
     longest = data.neighbors.ids.shape[1]
     if processes.first:
         if max(numbers) > longest:
@@ -173,7 +152,7 @@ def _say_queries(data: EvaluationData) -> None:
     of, protocol = len(data.ground_truth.query_names), data.protocol
     without, short = (
         ", ".join(f"{num} of {of} ({setting})" for setting, num in found.items() if num)
-        for found in (excluded(data), short_lists(data))
+        for found in (read.excluded(data), read.short_lists(data))
     )
     if without:
         fate = "counted as misses" if protocol.misses else "left out of the means"
@@ -258,10 +237,8 @@ def choose_ensemble(
     tuned: Tuned | None = None,
     form: str | None = None,
 ) -> Ensemble:
-    """As given, from `tuned=`, or as known of the weights.
-
-    form: the published head that these weights have the form of, for the message where neither is
-    known.
+    """As given, from `tuned=`, or as known of the weights. form: the published head that these
+    weights have the form of, for the message where neither is known.
     """
     known, tuned_on = (meta.lamb, meta.temp), meta.provenance.get("tuned_on")
     source = str(meta.provenance.get("ensemble", "of the weights' meta.json"))

@@ -4,8 +4,8 @@ import os
 
 from ames_lite.cli.extraction import configured_backbone, find_lists, query_boxes
 from ames_lite.cli.schema.extraction import ExtractDescriptors
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.cli.shell import chosen_splits, dataset_files
-from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import check_config
 from ames_lite.extraction.backbones.interface import Backbone
 from ames_lite.extraction.descriptors import BinaryCode, extract_descriptors
@@ -18,28 +18,20 @@ def run(config: ExtractDescriptors) -> None:
     files, splits = dataset_files(config), chosen_splits(config)
     shard = parse_shard(config.shard, os.environ)
     find_lists(files, splits)
-    lists = {split: read_image_list(files.image_list(split)).names for split in splits}
+    lists = {split: files.names(split) for split in splits}
     backbone = configured_backbone(config.backbone, config)
     code = config.binarization
     binarization = None if code is None else BinaryCode.load(code)
-    outputs = outputs_of(config, backbone)
+    outputs, root = outputs_of(config, backbone), config.images or files.image_root
+    how = some_of(config, ("workers", "on_bad_image", "overwrite"))
+    how |= {"binarization": binarization, "shard": shard}
     for split in splits:
-        boxes = query_boxes(files, lists[split]) if split == "query" else None
-        vectors = files.global_path(split, backbone.global_kind or "cls")
-        written = extract_descriptors(
-            backbone,
-            config.images or files.image_root,
-            lists[split],
-            local=files.local_path(split) if "local" in outputs else None,
-            vectors=vectors if "global" in outputs else None,
-            boxes=boxes,
-            binarization=binarization,
-            shard=shard,
-            workers=config.workers,
-            on_bad_image=config.on_bad_image,
-            overwrite=config.overwrite,
-        )
-        for path in written:
+        how["boxes"] = query_boxes(files, lists[split]) if split == "query" else None
+        paths = {"local": files.local_path(split)}
+        paths["global"] = files.global_path(split, backbone.global_kind or "cls")
+        local, vectors = (paths[kind] if kind in outputs else None for kind in OUTPUTS)
+        given = (backbone, root, lists[split])
+        for path in extract_descriptors(*given, local=local, vectors=vectors, **how):
             print(f"{split}: {path}")
 
 

@@ -3,34 +3,20 @@
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-from ames_lite.cli.extraction import (
-    configured_backbone,
-    find_lists,
-    names_of_published,
-    query_boxes,
-)
+from ames_lite.cli import extraction
+from ames_lite.cli.extraction import configured_backbone, names_of_published, query_boxes
 from ames_lite.cli.schema.extraction import ExtractGlobals
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.cli.shell import chosen_splits, dataset_files, find_vocabulary
-from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import NETWORK_OF, DatasetFiles, find_all, network_of
 from ames_lite.errors import ConfigError, check_config
-from ames_lite.extraction.aggregators import (
-    Aggregator,
-    FittedWhitening,
-    build_aggregator,
-    whitened_kind,
-)
+from ames_lite.extraction import aggregators
+from ames_lite.extraction import globals as made
+from ames_lite.extraction.aggregators import Aggregator
 from ames_lite.extraction.backbones.cvnet import SuperGlobal
 from ames_lite.extraction.backbones.interface import Backbone
-from ames_lite.extraction.globals import (
-    Source,
-    extract_globals,
-    from_globals,
-    from_images,
-    from_store,
-)
+from ames_lite.extraction.globals import Source
 from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.merging import Shard, parse_shard, shard_path
 from ames_lite.stores.published.store import open_store
@@ -42,20 +28,16 @@ def run(config: ExtractGlobals) -> None:
     kind_of_source = source_of(config)
     files, splits = dataset_files(config), chosen_splits(config)
     shard, given = parse_shard(config.shard, os.environ), config.whitening
-    whitening = None if given is None else FittedWhitening(given)
-    open_sources = {"store": _of_store, "images": _of_images, "network": _of_images}
-    open_sources["globals"] = _of_globals
-    sources = open_sources[kind_of_source](config, files, splits, shard)
-    kind = config.global_ if whitening is None else whitened_kind(config.global_)
+    whitening = None if given is None else aggregators.FittedWhitening(given)
+    opens = {"store": _of_store, "globals": _of_globals}.get(kind_of_source, _of_images)
+    sources = opens(config, files, splits, shard)
+    kind = config.global_ if whitening is None else aggregators.whitened_kind(config.global_)
+    how = some_of(config, ("dtype", "on_bad_image", "overwrite"))
+    if kind_of_source not in OF_IMAGES:
+        how["on_bad_image"] = "skip"
     for split, source in sources.items():
-        path = extract_globals(
-            source,
-            shard_path(files.global_path(split, kind), shard),
-            whitening=whitening,
-            dtype=config.dtype,
-            on_bad_image=config.on_bad_image if kind_of_source in OF_IMAGES else "skip",
-            overwrite=config.overwrite,
-        )
+        output = shard_path(files.global_path(split, kind), shard)
+        path = made.extract_globals(source, output, whitening=whitening, **how)
         print(f"{split}: {path}")
 
 
@@ -79,7 +61,7 @@ def _of_store(
     found = find_all({split: partial(files.local, split) for split in splits})
     names = {split: names_of_published(files, split, found[split]) or () for split in splits}
     stores = {split: open_store(found[split], names[split]) for split in splits}
-    return {split: from_store(store, aggregator, shard) for split, store in stores.items()}
+    return {split: made.from_store(store, aggregator, shard) for split, store in stores.items()}
 
 
 def _of_images(
@@ -93,21 +75,13 @@ def _of_images(
     fits = named or not whole or kind == config.global_
     expected = f"global={kind}: the backbone's own" if kind else "a backbone with a vector"
     check_config(fits, what, expected)
-    find_lists(files, splits)
-    names = {split: read_image_list(files.image_list(split)).names for split in splits}
-    return {
-        split: from_images(
-            backbone,
-            config.images or files.image_root,
-            names[split],
-            aggregator,
-            boxes=query_boxes(files, names[split]) if split == "query" else None,
-            shard=shard,
-            workers=config.workers,
-            flip=config.flip,
-        )
-        for split in splits
-    }
+    extraction.find_lists(files, splits)
+    root, how, found = config.images or files.image_root, some_of(config, ("workers", "flip")), {}
+    for split in splits:
+        names = files.names(split)
+        how["boxes"] = query_boxes(files, names) if split == "query" else None
+        found[split] = made.from_images(backbone, root, names, aggregator, shard=shard, **how)
+    return found
 
 
 def _of_globals(
@@ -119,7 +93,7 @@ def _of_globals(
     found = {split: files.global_descriptors(split, config.global_) for split in splits}
     names = {split: names_of_published(files, split, path) for split, path in found.items()}
     stores = {split: GlobalStore(path, names=names[split]) for split, path in found.items()}
-    return {split: from_globals(store, shard) for split, store in stores.items()}
+    return {split: made.from_globals(store, shard) for split, store in stores.items()}
 
 
 def _superglobal(config: ExtractGlobals) -> Backbone:
@@ -128,22 +102,13 @@ def _superglobal(config: ExtractGlobals) -> Backbone:
     if config.backbone is None or name != NETWORK_OF["superglobal"]:
         what = f"global=superglobal with backbone={name}: it is made by CVNet's network"
         raise ConfigError(what, expected=f"backbone={NETWORK_OF['superglobal']}")
-    return SuperGlobal(
-        config.superglobal,
-        **config.backbone.arguments,
-        device=config.device,
-        precision=config.precision,
-        batch_pixels=config.batch_pixels,
-    )
+    how = config.backbone.arguments | some_of(config, ("device", "precision", "batch_pixels"))
+    return SuperGlobal(config.superglobal, **how)
 
 
 def _aggregator(config: ExtractGlobals) -> Aggregator:
     kind = config.global_
-    arguments: dict[str, dict[str, Any]] = {"gem": {"power": config.power}}
+    how = some_of(config, {"gem": ("power",), "vlad": ("soft", "temperature")}.get(kind, ()))
     if kind == "vlad":
-        arguments["vlad"] = {
-            "vocabulary": find_vocabulary(config, config.vocabulary),
-            "soft": config.soft,
-            "temperature": config.temperature,
-        }
-    return build_aggregator(kind, **arguments.get(kind, {}))
+        how["vocabulary"] = find_vocabulary(config, config.vocabulary)
+    return aggregators.build_aggregator(kind, **how)

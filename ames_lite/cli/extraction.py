@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from ames_lite.cli.schema.keys import Describing, Named
-from ames_lite.datasets.image_lists import read_image_list
+from ames_lite.cli.schema.keys import Describing, Named, some_of
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import ConfigError
 from ames_lite.extraction.backbones import BACKBONES, build_backbone
@@ -22,17 +21,12 @@ def configured_backbone(
         named = getattr(how, "desc_name", "")
         what = f"desc_name={named} is no backbone, and backbone= is not given"
         raise ConfigError(what, expected=f"backbone= one of {', '.join(sorted(BACKBONES))}")
-    return build_backbone(
-        backbone.name,
-        device=how.device,
-        precision=precision or how.precision,
-        batch_pixels=how.batch_pixels,
-        **backbone.arguments,
-    )
+    given = backbone.arguments | some_of(how, ("device", "batch_pixels"))
+    return build_backbone(backbone.name, precision=precision or how.precision, **given)
 
 
 def query_boxes(files: DatasetFiles, names: Sequence[str]) -> list[Box | None]:
-    gallery = read_image_list(files.image_list("gallery")).names
+    gallery = files.names("gallery")
     return list(files.read_truth(names, gallery).bbox)
 
 
@@ -46,4 +40,4 @@ def find_lists(files: DatasetFiles, splits: Sequence[str]) -> None:
 
 def names_of_published(files: DatasetFiles, split: str, path: Path) -> Sequence[str] | None:
     """The image list of a split, where its file is of the published form, which has no names."""
-    return read_image_list(files.image_list(split)).names if is_published(path) else None
+    return files.names(split) if is_published(path) else None

@@ -1,5 +1,4 @@
 """`python scripts/failures.py results=<run>`: the page of what an evaluation got right and wrong.
-
 The files that the run read (lists, ground truth, neighbours, scores.hdf5) are read again, and must
 give the metrics of results.json. Images that are missing are counted in a message.
 """
@@ -21,9 +20,9 @@ from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
 from ames_lite.evaluation import report
 from ames_lite.evaluation.evaluator import check_exports
-from ames_lite.evaluation.metrics import Floats, best_ranks
+from ames_lite.evaluation.metrics import Floats
 from ames_lite.evaluation.page import PagePictures
-from ames_lite.evaluation.report import Shown, pick_row, write_report
+from ames_lite.evaluation.report import Shown, write_report
 from ames_lite.evaluation.results_file import Rankings, read_results, reread, results_path
 
 logger = logging.getLogger(__name__)
@@ -40,8 +39,7 @@ OF_DATASET = {"option", "folder", "protocol", "page"}
 def run(config: Failures) -> Path:
     """Write the page and print what it shows; returns its path."""
     if config.results is None:
-        expected = "results=<results.json or its folder>"
-        raise ConfigError("results= is not given", expected=expected)
+        raise ConfigError("results= is not given", expected="results=<results.json or its folder>")
     num = config.num_rows
     check_config(1 <= num <= MOST, f"num_rows={num}", f"a number from 1 to {MOST}")
     ran, files, setting, place, read = opened(config, config.results)
@@ -50,16 +48,10 @@ def run(config: Failures) -> Path:
         raise _no_images("the folder of the images is missing", images, files.page)
     found = read()
     picked, notes = choose(found, place, setting, num)
-    page = write_report(
-        run_dir(config, run_prefix(ran, "failures"), PAGE) / PAGE,
-        found,
-        images,
-        Shown(),
-        row=place,
-        setting=setting,
-        picked=picked,
-        check=partial(_say_missing, images, files.page),
-    )
+    output = run_dir(config, run_prefix(ran, "failures"), PAGE) / PAGE
+    check = partial(_say_missing, images, files.page)
+    how: Any = {"row": place, "setting": setting, "picked": picked, "check": check}
+    page = write_report(output, found, images, Shown(), **how)
     print("\n".join([title_of(found.results, place, setting), *notes, f"failures: {page}"]))
     return page
 
@@ -117,8 +109,7 @@ def settings_of(results: Mapping[str, Any], config: OfResults, where: Path) -> E
     require(fine, what, where=where, expected=expected, remedy=remedy)
     given = {key: getattr(config, key, None) for key in ("data_root", "images", "neighbors")}
     kept = {key: ran[key] for key in OF_RUN if key in ran}
-    kept |= {key: value for key, value in given.items() if value is not None}
-    found: Evaluate = built(Evaluate, kept)
+    found: Evaluate = built(Evaluate, kept | {k: v for k, v in given.items() if v is not None})
     return found
 
 
@@ -134,7 +125,7 @@ def _chosen_row(results: Mapping[str, Any], row: int, metric: str, where: Path) 
     """The place of `row=` among the rows. Raises ConfigError for one that is not there."""
     count = len(results["rows"])
     check_config(0 <= row <= count, f"row={row}", f"1 to {count}, or 0: the best", where=where)
-    return row - 1 if row else pick_row(results["rows"], metric)
+    return row - 1 if row else failures.pick_row(results["rows"], metric)
 
 
 def choose(
@@ -142,7 +133,7 @@ def choose(
 ) -> tuple[dict[str, list[int]], list[str]]:
     """Rows of the queries of KINDS, and what is to be said of them and of all."""
     both = found.row(place)
-    before, after = (best_ranks(one.hits[setting]) for one in both)
+    before, after = (failures.best_ranks(one.hits[setting]) for one in both)
     right, wrong = int((after == 1).sum()), int((after > 1).sum())
     if not right + wrong:
         raise BadInput("no query has a correct image in this setting", where=found.where)

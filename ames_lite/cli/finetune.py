@@ -5,13 +5,11 @@ from pathlib import Path
 
 import torch
 
-from ames_lite.cli.continuing import training_dir
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.jobs import Finetune
-from ames_lite.cli.schema.keys import Named
+from ames_lite.cli.schema.keys import Named, some_of
 from ames_lite.cli.scoring_run import settled
-from ames_lite.cli.train_detector import image_sets
-from ames_lite.cli.training_folder import make_training_list
+from ames_lite.cli.training import image_sets, make_training_list, training_dir
 from ames_lite.errors import require
 from ames_lite.extraction.detector_training import data as sets
 from ames_lite.extraction.detector_training.data import LabelledImages
@@ -32,7 +30,7 @@ def run(config: Finetune) -> Path:
 
 
 def _run(config: Finetune, device: torch.device, processes: Processes) -> Path:
-    recipe = FinetuneRecipe(**{k: getattr(config, k) for k in FinetuneRecipe.__dataclass_fields__})
+    recipe = FinetuneRecipe(**some_of(config, FinetuneRecipe.__dataclass_fields__))
     if processes.first:
         make_training_list(config)
     processes.wait()
@@ -42,30 +40,17 @@ def _run(config: Finetune, device: torch.device, processes: Processes) -> Path:
     what, patch = f"image_size is {recipe.image_size}", backbone.prepare.patch
     require(recipe.image_size % patch == 0, what, expected=f"a multiple of {patch}")
     network, criterion = Trained(backbone.staged(), recipe), build_loss(recipe)
-    train, val, single = processes.from_first(
-        _chosen(config, images, val) if processes.first else None
-    )
-    folder = processes.from_first(
-        training_dir(config, "finetune", search=False) if processes.first else None
-    )
+    chosen = _chosen(config, images, val) if processes.first else None
+    train, val, single = processes.from_first(chosen)
+    made = training_dir(config, "finetune", search=False) if processes.first else None
+    folder = processes.from_first(made)
     facts: dict[str, str | int | None] = {"dataset": config.dataset.option}
     facts |= {"val_dataset": config.val_dataset, "split": config.split, "single_images": single}
     for name, part in (("train", train), ("val", val)):
         facts |= {f"{name}_images": len(part), f"{name}_labels": len(set(part.labels.tolist()))}
-    best = Finetuning(
-        network,
-        criterion,
-        backbone,
-        train,
-        val,
-        recipe,
-        folder,
-        data=facts,
-        processes=processes,
-        cache_gib=config.cache_gib,
-        workers=config.workers,
-        save_every=config.save_every,
-    ).fit()
+    how = some_of(config, ("cache_gib", "workers", "save_every"))
+    how |= {"data": facts, "processes": processes}
+    best = Finetuning(network, criterion, backbone, train, val, recipe, folder, **how).fit()
     if processes.first:
         _report(best, config.backbone.name)
     return best
@@ -84,9 +69,10 @@ def _chosen(
     """Images to train on and to evaluate by, those that cannot be read left out; and how many are
     the only one of their class.
     """
-    for part in (images, *([] if val is None else [val])):
+    parts = [part for part in (images, val) if part is not None]
+    for part in parts:
         check_present(part.root, part.names, line_of(part.source, "image"))
-    given = [readable(part, config.workers, config.on_bad_image) for part in (images, val) if part]
+    given = [readable(part, config.workers, config.on_bad_image) for part in parts]
     train, single = sets.drop_single(given[0])
     if single:
         print(f"{single} images are the only one of their class: left out of training")
@@ -102,9 +88,7 @@ def _chosen(
 
 def _report(best: Path, name: str) -> None:
     meta = read_json_file(best / META, "the meta of a fine-tuned backbone")
-    print(
-        f"{METRIC} on {meta['data']['val_images']} held-out images: "
-        f"{meta[f'{METRIC} before']:.4f} before, {meta[METRIC]:.4f} after epoch "
-        f"{meta['best_epoch']}"
-    )
+    before, after = (f"{meta[key]:.4f}" for key in (f"{METRIC} before", METRIC))
+    told = f"{before} before, {after} after epoch {meta['best_epoch']}"
+    print(f"{METRIC} on {meta['data']['val_images']} held-out images: {told}")
     print(f"backbone: {best} (backbone={name} {word('backbone.arguments.weights', best)})")

@@ -2,6 +2,7 @@
 
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.schema.extraction import FitWhitening
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.extraction.fitting import fit_whitening
@@ -16,11 +17,9 @@ def run(config: FitWhitening) -> None:
     labels = None
     if config.method == "within_class":
         labels = read_image_list(files.image_list(split)).labels
-    path = fit_whitening(
-        source,
+    names, output = (
+        names_of_published(files, split, source),
         files.whitening_path(kind, files.folder),
-        labels=labels,
-        names=names_of_published(files, split, source),
-        **{key: getattr(config, key) for key in SETTINGS},
     )
+    path = fit_whitening(source, output, labels=labels, names=names, **some_of(config, SETTINGS))
     print(f"whitening: {path}")

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ames_lite.cli.schema.exchange import ImportFeatures
+from ames_lite.cli.schema.jobs import ImportFeatures
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.cli.shell import dataset_files
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles
@@ -22,22 +24,16 @@ def run(config: ImportFeatures) -> Path:
     check_config(two, f"resized={config.resized}", "resized=[height,width]")
     files, split, kind = dataset_files(config), config.split, config.global_
     vectors, resized = kind is not None, (config.resized[0], config.resized[1])
-    options = Options(**{key: getattr(config, key) for key in OPTIONS})
-    with open_features(
-        config.features, form=config.form, vectors=vectors, resized=resized
-    ) as source:
+    options = Options(**some_of(config, OPTIONS))
+    how: Any = {"form": config.form, "vectors": vectors, "resized": resized}
+    with open_features(config.features, **how) as source:
         made = {"backbone": f"{config.desc_name} of {source.form}", "source": config.features.name}
         if kind is not None:
             made |= {"global": kind, "normalisation": "as given"}
-        path = import_features(
-            source,
-            files.local_path(split) if kind is None else files.global_path(split, kind),
-            _names(config, files),
-            made,
-            vectors=vectors,
-            image_root=config.images or files.image_root,
-            options=options,
-        )
+        output = files.local_path(split) if kind is None else files.global_path(split, kind)
+        more: Any = {"vectors": vectors, "image_root": config.images or files.image_root}
+        names = _names(config, files)
+        path = import_features(source, output, names, made, options=options, **more)
     print(f"{split}: {path}")
     return path
 
@@ -47,7 +43,7 @@ def _names(config: ImportFeatures, files: DatasetFiles) -> Sequence[str] | None:
     if config.names is not None:
         return read_image_list(config.names).names
     try:
-        return read_image_list(files.image_list(config.split)).names
+        return files.names(config.split)
     except MissingFile:
         print(f"no {config.split} list in {files.root}: all images that have features, sorted")
         return None

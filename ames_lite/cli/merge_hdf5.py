@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ames_lite.cli.schema.extraction import MergeHdf5
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.cli.shell import chosen_splits, dataset_files
-from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import check_config
 from ames_lite.extraction.merging import merge_stores
@@ -21,18 +21,11 @@ def run(config: MergeHdf5) -> None:
     found = {split: _find(files, split, kind) for split in splits}
     if all(output.exists() for output, _ in found.values()):
         refuse_existing(found[splits[0]][0], config.overwrite)
+    given = some_of(config, ("how", "compression", "overwrite"))
+    given["keep"] = True  # what an interrupted run has written
     for split, (output, shards) in found.items():
-        names = read_image_list(files.image_list(split)).names
-        merge_stores(
-            shards,
-            output,
-            names,
-            of_globals=kind is not None,
-            how=how,
-            compression=compression,
-            overwrite=config.overwrite,
-            keep=True,  # those that an interrupted run has written
-        )
+        names = files.names(split)
+        merge_stores(shards, output, names, of_globals=kind is not None, **given)
         print(f"{split}: {output} ({len(shards)} shards, {how})")
 
 

@@ -1,7 +1,6 @@
-"""Overrides as people type them: `images=my photos (1)`, `name=2023`, `results=[a b,c]`.
-
-Hydra's grammar gives brackets, blanks, commas, `~`, `$` and quotes a meaning, and turns 2023, 1e3
-and true into numbers and booleans. Texts are therefore handed to it in quotes.
+"""Overrides as people type them: `images=my photos (1)`, `name=2023`, `results=[a b,c]`. Hydra's
+grammar gives brackets, blanks, commas, `~`, `$` and quotes a meaning, and turns 2023, 1e3 and true
+into numbers and booleans. Texts are therefore handed to it in quotes.
 """
 
 import difflib
@@ -10,7 +9,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from ames_lite.errors import ConfigError
+from ames_lite.cli.schema.keys import Key
+from ames_lite.cli.schema.values import element, takes_text
+from ames_lite.errors import ConfigError, check_config
 from ames_lite.io.overrides import quoted
 
 FORM = "key=value; a list as key=[1,2], texts with commas or brackets in it in quotes"
@@ -62,8 +63,8 @@ def literal_path(value: str) -> str:
     return literal(value)
 
 
-def literal_list(value: str, written: Callable[[str], str] = literal) -> str:
-    """A list `[a,b,[c]]` of texts, each as `written`; unbalanced brackets stay as they are.
+def literal_list(value: str, quote: Callable[[str], str] = literal) -> str:
+    """A list `[a,b,[c]]` of texts, each in quotes; unbalanced brackets stay as they are.
 
     >>> print(literal_list("[my runs (1),2023,['x',y]]"))
     ['my runs (1)','2023',['x','y']]
@@ -71,12 +72,24 @@ def literal_list(value: str, written: Callable[[str], str] = literal) -> str:
     parts = _parts(value[1:-1])
     if parts is None:
         return value
-    texts = [literal_list(one, written) if is_list(one) else written(one) for one in parts]
+    texts = [literal_list(one, quote) if is_list(one) else quote(one) for one in parts]
     return f"[{','.join(texts)}]"
 
 
 def is_list(value: str) -> bool:
     return value.startswith("[") and value.endswith("]")
+
+
+def written(key: str, value: str, about: Key) -> str:
+    """The override; where a key takes a text, its value is quoted so that Hydra leaves it alone."""
+    quote, of_list = literal_path if about.path else literal, element(about.hint)
+    if is_list(value) and of_list is not None:
+        texts = takes_text(of_list) or element(of_list) is not None
+        return f"{key}={literal_list(value, quote) if texts else value}"
+    if value == "null" or not (takes_text(about.hint) or (of_list and about.path)):
+        return f"{key}={value}"
+    check_config(not about.path or value.strip(), f"{key}= is empty", "a path, or null")
+    return f"{key}={quote(value)}"
 
 
 def _parts(inside: str) -> list[str] | None:
@@ -102,7 +115,6 @@ def unknown(
     meaning: Mapping[str, str] | None = None,
 ) -> ConfigError:
     """The error for a word that is none of the options: it lists them, those like it first.
-
     meaning: other words for options; one that is like them counts too.
     """
     others = {one: option for one, option in (meaning or {}).items() if option in options}

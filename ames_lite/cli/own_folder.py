@@ -9,13 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ames_lite.cli.schema.keys import Data
-from ames_lite.datasets.custom.files import (
-    PARTS,
-    Description,
-    check_sources,
-    read_description,
-    write_custom,
-)
+from ames_lite.datasets.custom import files
+from ames_lite.datasets.custom.files import PARTS, Description, read_description
 from ames_lite.datasets.custom.truth import FORMS, CustomOptions, make_custom
 from ames_lite.datasets.layout import PUBLISHED_LISTS
 from ames_lite.datasets.relation import Relation
@@ -58,7 +53,7 @@ def prepare(
     check_config(known, f"protocol={protocol}", f"one of {', '.join(PROTOCOLS)}")
     made = make_custom(options)
     chosen = choose_protocol(made, protocol)
-    description = write_custom(folder, made, options, chosen, role, overwrite)
+    description = files.write_custom(folder, made, options, chosen, role, overwrite)
     show(folder, made, description)
     return description
 
@@ -89,10 +84,9 @@ def show(folder: Path, made: Relation, description: Description) -> None:
 
 
 def settle(config: Data, data_root: Path) -> Description | None:
-    """Prepare or check a custom dataset; returns its dataset.json.
-
-    Changes config: dataset.protocol, dataset.role and images where they are left open. Raises
-    ConfigError for labels= that do not go with the rest; BadInput where they changed.
+    """Prepare or check a custom dataset; returns its dataset.json, by which dataset.protocol,
+    dataset.role and images are filled in where they are left open. Raises ConfigError for labels=
+    that do not go with the rest; BadInput where they changed.
     """
     dataset = config.dataset
     images, labels = config.images, config.labels
@@ -123,7 +117,7 @@ def _prepare_or_check(folder: Path, images: Path | None, labels: str) -> None:
     options = CustomOptions(images, labels)
     description = read_description(folder)
     if description is not None:
-        check_sources(folder, description, images, labels, prepare_command)
+        files.check_sources(folder, description, images, labels, prepare_command)
         return
     lists = [f"{side}.txt" for side in PUBLISHED_LISTS] + [f"gnd_{folder.name}.json"]
     there = [name for name in lists if (folder / name).exists()]

@@ -6,7 +6,6 @@ step is printed as a command; files that are complete are compared with what thi
 not made again. Results go to a new run directory.
 """
 
-import os
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +21,8 @@ from ames_lite.cli.prepare_set import UNVERIFIED
 from ames_lite.cli.remedies import Files
 from ames_lite.cli.schema.evaluation import PlaceRecognition
 from ames_lite.cli.scoring_run import SCORES, scoring_options
-from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
-from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, check_config, require
+from ames_lite.errors import BadInput, ConfigError, MissingFile, UserError, require
 from ames_lite.evaluation.comparison import GLOBAL, Block, Entry, compare
 from ames_lite.evaluation.comparison_table import one_table, render
 from ames_lite.evaluation.data import find_files
@@ -41,10 +39,9 @@ LAST = "table.csv"
 
 def run(config: PlaceRecognition) -> list[Block]:
     """The whole job; returns the table, one block a dataset."""
-    one = int(os.environ.get("WORLD_SIZE", "1")) == 1  # stages share their work out by themselves
-    what = "place_recognition was started as several processes"
+    what = "place_recognition was started as several processes"  # its stages share their work out
     remedy = "run the stages that it prints under torchrun, then this: complete files stay"
-    check_config(one, what, "one process", remedy=remedy)
+    shell.check_alone(what, "one process", remedy)
     pipeline = Pipeline(config)
     title = config.title or "+".join(place.name for place in pipeline.places)
     folder = config.output_dir or shell.stamped_dir(f"place_recognition_{title}")
@@ -70,23 +67,18 @@ def _say_published(config: PlaceRecognition, blocks: Sequence[Block]) -> None:
     for block in blocks:
         found = next(line.metrics for line in block.lines if line.name == GLOBAL)
         for metric, figure in published.get(block.dataset, {}).items():
-            came = found.get(metric)
-            obtained = ["-", "-"] if came is None else _points(100 * came.mean, float(figure))
+            points, obtained = found.get(metric), ["-", "-"]
+            if points is not None:
+                obtained = [f"{100 * points.mean:.2f}", f"{100 * points.mean - figure:+.2f}"]
             rows.append([block.dataset, metric, f"{figure:.2f}", *obtained])
     if rows:
         print()
         shell.print_table(["published", "", "expected", "obtained", "difference"], rows)
 
 
-def _points(obtained: float, expected: float) -> list[str]:
-    return [f"{obtained:.2f}", f"{obtained - expected:+.2f}"]
-
-
 def check(pipeline: Pipeline) -> tuple[list[Stage], dict[str, Backbone]]:
-    """All stages, each once, and the networks that could be loaded.
-
-    With skip_missing, datasets whose files are missing are left out; files that are there and wrong
-    are errors all the same. Raises one error that lists all that is wrong.
+    """All stages, each once, and the networks that could be loaded. Raises one error that lists all
+    that is wrong; with skip_missing, datasets whose files are missing are left out.
     """
     problems: list[UserError] = []
     stages: dict[Command, Stage] = {}
@@ -155,24 +147,25 @@ def _check_stage(pipeline: Pipeline, stage: Stage, problems: list[UserError]) ->
 
 
 def make_lists(pipeline: Pipeline, place: Files) -> bool:
-    """Image lists and ground truth, made from the official layout where they are missing."""
+    """Image lists and ground truth, made from the official layout (if it has one) if missing."""
     try:
         find_lists(place, SIDES)
     except MissingFile:
-        if not place.dataset.reader:  # nothing makes them
+        if not place.dataset.reader:
             raise
         pipeline.steps("prepare_set", *named(place))
     return True
 
 
 def _check_images(place: Files, split: str) -> None:
-    path, root = place.image_list(split), place.image_root
-    names = read_image_list(path).names
+    names, root = place.names(split), place.image_root
     absent = [name for name in names if not (root / name).is_file()]
     if absent:
-        missing = f"{len(absent)} of {len(names)} {split} images"
-        what = f"{missing} are missing, the first is '{absent[0]}'"
-        raise MissingFile(what, where=root, expected=f"every image of {path}", remedy=place.page)
+        what = (
+            f"{len(absent)} of {len(names)} {split} images are missing, the first is '{absent[0]}'"
+        )
+        expected = f"every image of {place.image_list(split)}"
+        raise MissingFile(what, where=root, expected=expected, remedy=place.page)
 
 
 def _load_networks(

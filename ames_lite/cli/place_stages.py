@@ -1,5 +1,4 @@
 """The stages of a place_recognition run: for each dataset the commands, and the files they fill.
-
 Only configurations are read.
 """
 
@@ -16,7 +15,6 @@ from ames_lite.cli.schema.evaluation import OfHead, PlaceRecognition
 from ames_lite.cli.schema.extraction import BuildVocabulary
 from ames_lite.cli.shell import data_root, dataset_files, find_vocabulary
 from ames_lite.cli.steps import Steps, words
-from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import MissingFile, UserError, check_config
 from ames_lite.evaluation.protocols import get_protocol
@@ -45,10 +43,9 @@ def named(place: Files) -> Command:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A command. about: what its errors begin with; fills: the stores of each split.
-
-    network: what describes the images; None: they are not read. keep(): the output, if it is there.
-    It raises BadInput where this stage makes another.
+    """A command. about: what its errors begin with; fills: the stores of each split. network: what
+    describes the images; None: they are not read. keep(): the output, if it is there. It raises
+    BadInput where this stage makes another.
     """
 
     about: str
@@ -102,8 +99,8 @@ class Pipeline:
         return replace(place, desc_name=self.global_desc_name)
 
     def stages(self) -> dict[str, list[Stage]]:
-        """What the local descriptors and neighbour lists of each dataset need, in order. Without
-        a reranker there are local descriptors only where the global ones are of them.
+        """What each dataset needs, in order; without a reranker local descriptors only where the
+        global ones are of them.
         """
         shared, found = self._vocabulary(), {}
         for place in self.places:
@@ -157,23 +154,22 @@ class Pipeline:
         return Stage(place.name, place, command, fills, network)
 
     def search(self, place: Files) -> Stage:
-        given = [word("desc_name", self.global_desc_name)]
-        given += words(self.config, "global_", "num_neighbors", "device")
-        command = ("prepare_topk_global", *named(place), *given)
+        given = words(self.config, "global_", "num_neighbors", "device")
+        command = ("prepare_topk_global", *named(place), word("desc_name", self.global_desc_name))
+        command += tuple(given)
         return Stage(place.name, place, command, keep=partial(self._keep_lists, place, command))
 
     def rerank(self, place: Files, reranker: str, *more: str) -> Command:
         """An evaluation; more: overrides of this one alone."""
         config, own = self.config, getattr(self.config, reranker, None)
+        given = [*named(place), f"model={reranker}", word("desc_name", config.desc_name)]
         if own is None:
-            given = [f"model={reranker}", word("desc_name", config.desc_name)]
-            return ("evaluate", *named(place), *given, *words(config, *OF_REPORT), *more)
+            return ("evaluate", *given, *words(config, *OF_REPORT), *more)
         of_model = ["weights"] if isinstance(own, OfHead) else []
         of_model += ["tuned"] if own.tuned is not None else ["lamb", "temp"]
-        given = [f"model={reranker}", word("desc_name", config.desc_name)]
         given += words(own, *of_model)
         given += words(config, "num_rerank", "device", "seed", *OF_SCORING)
-        return ("evaluate", *named(place), *given, f"precision={config.score_precision}", *more)
+        return ("evaluate", *given, f"precision={config.score_precision}", *more)
 
     def _weights(self) -> list[str]:
         given = self.config.global_weights
@@ -217,15 +213,14 @@ class Pipeline:
         return replace(stage, about=f"{place.name}, of which {name} is built")
 
     def _keep_lists(self, place: Files, command: Command) -> Path | None:
-        """The neighbour lists that are there. Raises BadInput where they are of other descriptors.
-
-        Lists of the published form do not say what they were made from, and are taken as they are.
+        """The neighbour lists that are there. Raises BadInput where they are of other descriptors,
+        which those of the published form do not say.
         """
         files, kind = self.of_globals(place), self.config.global_
         stores = [files.global_path(side, kind) for side in SIDES]
         try:
             path = files.neighbors(kind)
-            names = [read_image_list(files.image_list(side)).names for side in SIDES]
+            names = [files.names(side) for side in SIDES]
         except MissingFile:
             return None
         if is_pickle(path):

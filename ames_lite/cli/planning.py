@@ -1,5 +1,4 @@
 """`plan=true`, or `ames plan <command> …`: what a stage would take, worked out from a probe.
-
 Nothing is written. Seconds hold for this machine as busy as it is now.
 """
 
@@ -14,28 +13,16 @@ from typing import Any
 
 import torch
 
-from ames_lite.cli import (
-    evaluate,
-    extract_descriptors,
-    extract_globals,
-    place_recognition,
-    train,
-)
+from ames_lite.cli import evaluate, probes, train
+from ames_lite.cli.extract_descriptors import outputs_of
+from ames_lite.cli.extract_globals import OF_IMAGES, source_of
 from ames_lite.cli.extraction import configured_backbone, find_lists
+from ames_lite.cli.place_recognition import make_lists
 from ames_lite.cli.place_stages import Command, Pipeline, Stage
-from ames_lite.cli.probes import (
-    PROBED_TRIPLETS,
-    probe_images,
-    probe_knn,
-    probe_pairs,
-    probe_steps,
-    timed,
-)
 from ames_lite.cli.schema.evaluation import Evaluate, PlaceRecognition, Train
 from ames_lite.cli.schema.extraction import ExtractDescriptors, ExtractGlobals, PrepareTopkGlobal
 from ames_lite.cli.scoring_run import scoring_options, settled
 from ames_lite.cli.shell import chosen_splits, data_root, dataset_files, print_table, protocol_of
-from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import find_all
 from ames_lite.datasets.relation import SIDES
 from ames_lite.errors import BadInput, check_config
@@ -45,14 +32,9 @@ from ames_lite.extraction.descriptors import BinaryCode
 from ames_lite.models import build_head
 from ames_lite.processes import ALONE
 from ames_lite.runtime import pick_device
+from ames_lite.stores import row_layout
 from ames_lite.stores.global_store import GlobalStore
-from ames_lite.stores.row_layout import (
-    free_bytes,
-    globals_layout,
-    num_bytes,
-    say_bytes,
-    store_layout,
-)
+from ames_lite.stores.row_layout import globals_layout, num_bytes, say_bytes, store_layout
 
 Names = Sequence[str]
 PROBED_ROWS = 1024  # of global descriptors that are read
@@ -90,15 +72,10 @@ def plan(name: str, config: Any) -> list[Need]:
     except torch.cuda.OutOfMemoryError as error:
         what = "the GPU's memory does not hold two images and the network"
         raise BadInput(what, expected="; or ".join(ADVICE)) from error
-    rows: list[list[object]] = [
-        [
-            one.stage,
-            one.work,
-            *(_time(one.seconds), say_bytes(one.disk)),
-            *(f"{mib:.0f} MiB" if mib else "-" for mib in (one.memory, one.device)),
-        ]
-        for one in needs
-    ]
+    rows: list[list[object]] = []
+    for one in needs:
+        held = (f"{mib:.0f} MiB" if mib else "-" for mib in (one.memory, one.device))
+        rows.append([one.stage, one.work, _time(one.seconds), say_bytes(one.disk), *held])
     print_table(["plan", "work", "time", "disk", "memory", "GPU"], rows)
     for note in dict.fromkeys(note for one in needs for note in one.notes if note):
         print(note)
@@ -115,7 +92,7 @@ def _time(seconds: float | None) -> str:
 
 def _fits(needs: Sequence[Need], root: Path) -> list[str]:
     """Whether disk and memory are enough, and what helps where they are not."""
-    disk, free = sum(one.disk for one in needs), free_bytes(root / "x")
+    disk, free = sum(one.disk for one in needs), row_layout.free_bytes(root / "x")
     said = [f"disk: {say_bytes(disk)} of {say_bytes(free)} free at {root}"]
     if disk > free:
         said.append(f"it does not fit the disk: {ADVICE_DISK}")
@@ -138,7 +115,7 @@ def machine_mib() -> float:
 
 def _extraction(config: ExtractDescriptors) -> list[Need]:
     backbone = configured_backbone(config.backbone, config)
-    outputs, code = extract_descriptors.outputs_of(config, backbone), config.binarization
+    outputs, code = outputs_of(config, backbone), config.binarization
     dim = backbone.global_dim if "global" in outputs else 0
     form = (backbone.dim, "float16") if code is None else (BinaryCode.load(code).bits, "uint8")
 
@@ -151,12 +128,12 @@ def _extraction(config: ExtractDescriptors) -> list[Need]:
 
 
 def _globals(config: ExtractGlobals) -> list[Need]:
-    source, expected = extract_globals.source_of(config), "source=images or network"
+    source, expected = source_of(config), "source=images or network"
     what = f"a plan of global descriptors with source={source}"
-    check_config(source in extract_globals.OF_IMAGES, what, expected)
+    check_config(source in OF_IMAGES, what, expected)
     backbone = configured_backbone(config.backbone, config)
-    dim = backbone.dim * (VLAD_CLUSTERS if config.global_ == "vlad" else 1)
-    dim = backbone.global_dim if source == "network" else dim
+    clusters = VLAD_CLUSTERS if config.global_ == "vlad" else 1
+    dim = backbone.global_dim if source == "network" else backbone.dim * clusters
     return _images(config, backbone, lambda names: num_bytes(globals_layout(names, dim)), dim)
 
 
@@ -169,9 +146,9 @@ def _images(
     """Stages that describe images; the network is loaded once, for the first. size: bytes."""
     files, splits = dataset_files(config), chosen_splits(config)
     find_lists(files, splits)
-    lists = {split: read_image_list(files.image_list(split)).names for split in splits}
+    lists = {split: files.names(split) for split in splits}
     root = config.images or files.image_root
-    probe, said = probe_images(backbone, root, lists[splits[0]], config.workers)
+    probe, said = probes.probe_images(backbone, root, lists[splits[0]], config.workers)
     needs, once = [], probe.once
     times = 1 + getattr(config, "flip", False)  # the mirror image too
     for split, names in lists.items():
@@ -191,7 +168,7 @@ def _knn(config: PrepareTopkGlobal) -> list[Need]:
     for side in sides:
         with GlobalStore(paths[side]) as store:
             few = min(len(store), PROBED_ROWS)
-            reading += timed(partial(store.read, 0, few)) * len(store) / few
+            reading += probes.timed(partial(store.read, 0, few)) * len(store) / few
             sizes.append((len(store), store.dim))
     (queries, dim), (gallery, _) = sizes
     need = _search(queries, gallery, dim, config.num_neighbors, config.device)
@@ -199,23 +176,20 @@ def _knn(config: PrepareTopkGlobal) -> list[Need]:
 
 
 def _search(queries: int, gallery: int, dim: int, neighbors: int, device: str) -> Need:
-    k = min(neighbors, gallery)
-    where = "cuda" if pick_device(device).type == "cuda" else "cpu"
-    probe = probe_knn(queries, gallery, dim, k, where)
+    k, where = min(neighbors, gallery), "cuda" if pick_device(device).type == "cuda" else "cpu"
+    _, seconds, memory, card = probes.probe_knn(queries, gallery, dim, k, where)
     work = f"{queries} x {gallery}, {dim}-d"
-    of_machine = probe.memory, probe.device
-    return Need("neighbours (kNN)", work, probe.each, 8 * queries * k, *of_machine)
+    return Need("neighbours (kNN)", work, seconds, 8 * queries * k, memory, card)
 
 
 def _training(config: Train) -> list[Need]:
-    recipe, files = train.recipe_of(config), dataset_files(config)
-    device = pick_device(config.device)
-    recipe = replace(recipe, precision=settled(config, device).precision)
-    few = replace(recipe, batch_size=min(recipe.batch_size, PROBED_TRIPLETS), accumulate=1)
+    files, device = dataset_files(config), pick_device(config.device)
+    recipe = replace(train.recipe_of(config), precision=settled(config, device).precision)
+    few = replace(recipe, batch_size=min(recipe.batch_size, probes.PROBED_TRIPLETS), accumulate=1)
     found = train.find_training(files, config.neighbors, None)
     store, sampler = train.open_training_set(found, few)
     head = build_head(config.model.name, **config.model.arguments, dim_in=store.dim)
-    probe = probe_steps(head, store, sampler, recipe, device)
+    probe = probes.probe_steps(head, store, sampler, recipe, device)
     steps = -(-len(sampler.anchors) // recipe.batch_size) * recipe.epochs
     weights = 4 * sum(one.numel() for one in head.parameters())
     disk = weights * (recipe.epochs + 1 + 3)  # a head an epoch, the last, and the checkpoint
@@ -230,25 +204,21 @@ def _scoring(config: Evaluate) -> list[Need]:
     files, device = dataset_files(config), pick_device(config.device)
     config = settled(config, device)
     options = scoring_options(config, device, config.query_desc_num, config.gallery_desc_num)
-    lists = files, protocol_of(config), config.neighbors, numbers, ALONE
-    data, numbers = evaluate.open_data(*lists)
+    data, numbers = evaluate.open_data(files, protocol_of(config), config.neighbors, numbers, ALONE)
     query, gallery = pairs_to_score(data, max(numbers))
-    image, pair, memory = probe_pairs(data, scorer, options)
+    image, pair, memory = probes.probe_pairs(data, scorer, options)
     images = len(set(query.tolist())) + len(set(gallery.tolist()))
-    work = f"{len(query)} pairs of {images} images"
-    seconds = image * images + pair * len(query)
+    work, seconds = f"{len(query)} pairs of {images} images", image * images + pair * len(query)
     return [Need("scoring", work, seconds, 12 * len(query), memory)]
 
 
 def _places(config: PlaceRecognition) -> list[Need]:
-    """The stages that are not complete. Reranking is planned when there are descriptors: by
-    `ames plan evaluate`.
-    """
+    """The stages that are not complete; reranking is planned once there are descriptors."""
     pipeline, needs, seen = Pipeline(config), list[Need](), set[Command]()
     for stages in pipeline.stages().values():
         dim = 0
         for stage in stages:
-            place_recognition.make_lists(pipeline, stage.place)
+            make_lists(pipeline, stage.place)
             done = stage.fills and not stage.unfilled
             if not stage.command or stage.command in seen or done:
                 continue
@@ -266,7 +236,7 @@ def _stage(pipeline: Pipeline, stage: Stage, dim: int) -> list[Need]:
     name, *given = stage.command
     config = pipeline.steps.config(name, *given)
     if name == "prepare_topk_global" and dim:
-        counts = [len(read_image_list(stage.place.image_list(side)).names) for side in SIDES]
+        counts = [len(stage.place.names(side)) for side in SIDES]
         return [_search(counts[0], counts[1], dim, config.num_neighbors, config.device)]
     return PLANS[name](config) if stage.network else [Need(name, "", None, 0)]
 

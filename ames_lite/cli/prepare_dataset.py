@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ames_lite.cli.own_folder import choose_protocol, folder_of, prepare, show
 from ames_lite.cli.schema.extraction import PrepareDataset
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.cli.shell import data_root, print_table
 from ames_lite.datasets.custom.files import PARTS, write_split
 from ames_lite.datasets.custom.split import Split, split_folders
@@ -28,7 +29,7 @@ def run(config: PrepareDataset) -> Path:
     for key in ("images", "labels"):
         given = getattr(config, key) is not None
         check_config(given, f"{key}= is not given", f"images=<folder> {FORMS}")
-    options = CustomOptions(**{key: getattr(config, key) for key in OPTIONS})
+    options = CustomOptions(**some_of(config, OPTIONS))
     folder = folder_of(data_root(config), config.name)
     if options.val_share is not None:
         options = replace(options, seed=config.seed, queries_per_label=config.queries_per_label)

@@ -1,5 +1,4 @@
 """`python scripts/prepare_set.py`: image lists and ground truth of a public set, from its layout.
-
 Reads the official files below data_root/<folder>, as the dataset's YAML says; writes query.txt,
 gallery.txt and gnd_<folder>.json.
 """
@@ -20,9 +19,8 @@ UNVERIFIED = "unverified against official files"
 
 
 def run(config: PrepareSet) -> Relation:
-    """Read the layout, write lists and ground truth, print what was found.
-
-    Of a set with distractors both parts are prepared; the result is that of the last.
+    """Read the layout, write lists and ground truth, print what was found. Of a set with
+    distractors both parts are prepared; the result is that of the last.
     """
     dataset = config.dataset
     if dataset.base is not None:

@@ -4,8 +4,8 @@ from functools import partial
 
 from ames_lite.cli.extraction import names_of_published
 from ames_lite.cli.schema.extraction import PrepareTopkGlobal
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.cli.shell import dataset_files
-from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.datasets.layout import NETWORK_OF, find_all
 from ames_lite.errors import check_config
 from ames_lite.extraction.neighbors import convert_topk, prepare_topk
@@ -20,22 +20,17 @@ def run(config: PrepareTopkGlobal) -> None:
     sides = ("train", "train") if config.self_search else ("query", "gallery")
     output, rerank = files.neighbors_path(kind, form), _reranking(config)
     if config.lists is not None:
-        names = [read_image_list(files.image_list(side)).names for side in sides]
+        names = [files.names(side) for side in sides]
         keep, overwrite = config.keep, config.overwrite
         path = convert_topk(config.lists, output, *names, keep=keep, overwrite=overwrite)
     else:
         found = find_all({side: partial(files.global_descriptors, side, kind) for side in sides})
-        path = prepare_topk(
-            found[sides[0]],
-            found[sides[1]],
-            output,
-            num_neighbors=config.num_neighbors,
-            names=[names_of_published(files, side, found[side]) for side in sides],
-            device="cuda" if pick_device(config.device).type == "cuda" else "cpu",
-            index=config.ivf_pq if config.index == "ivf_pq" else None,
-            rerank=rerank,
-            overwrite=config.overwrite,
-        )
+        query, gallery = (found[side] for side in sides)
+        how = some_of(config, ("num_neighbors", "overwrite"))
+        how["names"] = [names_of_published(files, side, found[side]) for side in sides]
+        how["device"] = "cuda" if pick_device(config.device).type == "cuda" else "cpu"
+        how["index"] = config.ivf_pq if config.index == "ivf_pq" else None
+        path = prepare_topk(query, gallery, output, rerank=rerank, **how)
     print(f"neighbours: {path}")
 
 

@@ -130,9 +130,8 @@ def probe_knn(queries: int, gallery: int, dim: int, k: int, device: str) -> Prob
 def probe_pairs(
     data: EvaluationData, scorer: PairScorer, options: ScoringOptions
 ) -> tuple[float, float, float]:
-    """Seconds of an image that is read and encoded, and of a pair; MiB of this process.
-
-    One query, and four, with the candidates of the first: two times for two unknowns.
+    """Seconds of an image that is read and encoded, and of a pair; MiB of this process. One query,
+    and four, with the candidates of the first: two times for two unknowns.
     """
     near = np.sort(data.neighbors.ids[0][:PROBED_PAIRS])
     few, count = min(4, len(data.neighbors.ids)), len(near)

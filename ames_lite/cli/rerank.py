@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ames_lite.cli.extraction import configured_backbone
-from ames_lite.cli.schema.exchange import Rerank
+from ames_lite.cli.schema.jobs import Rerank
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.cli.scoring_run import scoring_options
 from ames_lite.cli.searching import Head, images_folder, open_head
 from ames_lite.cli.shell import dataset_files, run_dir
@@ -18,13 +19,8 @@ from ames_lite.io.images import list_images
 from ames_lite.records import PairScores
 from ames_lite.reranking.scorer import Ids, listed_pairs, rerank_lists
 from ames_lite.runtime import pick_device
-from ames_lite.stores.candidates import (
-    WRITTEN,
-    Candidates,
-    in_form,
-    read_candidates,
-    write_candidates,
-)
+from ames_lite.stores import candidates as forms
+from ames_lite.stores.candidates import WRITTEN, Candidates
 from ames_lite.stores.descriptor_store import DescriptorStore
 
 Names = list[Any]  # of queries, of the gallery
@@ -38,27 +34,26 @@ def run(config: Rerank) -> Candidates:
     of_set = config.dataset.option != ""
     one = of_set is (config.images is None)
     check_config(one, "one of dataset= and images= is needed", "stores, or a folder of images")
-    given = read_candidates(config.candidates, config.form, config.kind, sims=config.sims)
+    given = forms.read_candidates(config.candidates, config.form, config.kind, sims=config.sims)
     form = config.out_form or given.form
     last = chosen(form, WRITTEN, "form to write").format("")
     head = open_head(config, config.desc_name if of_set else config.backbone.name)
     stores = _stores_of_set(config) if of_set else None
-    names: Names = (
-        [one.names for one in stores] if stores else list(map(list_images, _roots(config)))
-    )
-    given = in_form(given, form, *names)
+    names: Names = [one.names for one in stores] if stores else [*map(list_images, _roots(config))]
+    given = forms.in_form(given, form, *names)
     rows, found = given.rows(*names)
     pairs = listed_pairs(rows, found, config.num_rerank)
     require(len(pairs[0]), "no query has a candidate", where=config.candidates)
     folder = run_dir(config, f"rerank_{config.candidates.stem}", last)
     print(given)
     used = [np.arange(len(one)) for one in names] if stores else [np.unique(one) for one in pairs]
-    scores, said = _score(
-        config, head, stores or _described(config, folder, names, used), used, pairs
-    )
+    of_pairs = stores or _described(config, folder, names, used)
+    scores, said = _score(config, head, of_pairs, used, pairs)
     ranked = rerank_lists(given, rows, found, scores, head.lamb, head.temp, config.num_rerank)
     print(said + "; without similarities the logits alone decide" * (given.sims is None))
-    path = write_candidates(folder / last, form, ranked.first(config.top), tag=head.scorer.name)
+    path = forms.write_candidates(
+        folder / last, form, ranked.first(config.top), tag=head.scorer.name
+    )
     print(f"results: {path}")
     return ranked
 
@@ -92,14 +87,7 @@ def _described(config: Rerank, folder: Path, names: Names, used: Rows) -> Stores
     """Stores of the images that are used, in the run directory."""
     backbone, stores = configured_backbone(config.backbone, config), []
     for side, root, listed, rows in zip(SIDES, _roots(config), names, used, strict=True):
-        path = folder / f"{side}_local.hdf5"
-        extract_descriptors(
-            backbone,
-            root,
-            [listed[row] for row in rows],
-            local=path,
-            workers=config.workers,
-            on_bad_image=config.on_bad_image,
-        )
+        path, how = folder / f"{side}_local.hdf5", some_of(config, ("workers", "on_bad_image"))
+        extract_descriptors(backbone, root, [listed[row] for row in rows], local=path, **how)
         stores.append(DescriptorStore.open(path))
     return stores[0], stores[1]

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 
 from ames_lite.cli.schema.evaluation import Scored
-from ames_lite.cli.schema.keys import Dataset, Device, Scoring
+from ames_lite.cli.schema.keys import Dataset, Device, Scoring, some_of
 from ames_lite.cli.shell import run_dir, run_prefix
 from ames_lite.errors import ConfigError, check_config, require
 from ames_lite.evaluation.evaluator import Work, reuse, score
@@ -29,15 +29,9 @@ def scoring_options(
     """How to score. Raises ConfigError for what no machine can do."""
     most = config.max_memory
     check_config(most > 0, f"max_memory={most:g}", "GiB of memory, above 0")
-    return ScoringOptions(
-        query_count=query_count,
-        gallery_count=gallery_count,
-        precision=config.precision,
-        device=str(device),
-        max_memory=most,
-        compile=config.compile,
-        threads=config.threads,
-    )
+    how = some_of(config, ("precision", "compile", "threads"))
+    how |= {"query_count": query_count, "gallery_count": gallery_count}
+    return ScoringOptions(device=str(device), max_memory=most, **how)
 
 
 @contextmanager
@@ -50,9 +44,8 @@ def scoring(config: S) -> Iterator[tuple[S, Processes, ScoringOptions]]:
 
 
 def settled(config: C, device: torch.device, processes: Processes = ALONE) -> C:
-    """The configuration with the precision that `auto` is on the first process' device.
-
-    Raises BadInput for one that a device does not have.
+    """The configuration with the precision that `auto` is on the first process' device. Raises
+    BadInput for one that a device does not have.
     """
     autocast(config.precision, device)  # in every process, or the others would wait for one
     found = settle_precision(config.precision, device) if processes.first else ""
@@ -68,7 +61,6 @@ def check_validation_set(key: str, dataset: Dataset) -> None:
 
 def run_folder(config: Scored, command_name: str, processes: Processes, last: str) -> Path:
     """The run directory, the same for all processes; raises also where nothing can be resumed.
-
     last: the file that the run writes last.
     """
     made = ""

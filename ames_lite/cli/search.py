@@ -1,6 +1,5 @@
-"""`python scripts/search.py images=<folder> query=<image or folder>`: search one's own images.
-
-The index is brought up to date; with a query its candidates are retrieved and reranked. The run
+"""`python scripts/search.py images=<folder> query=<image or folder>`: search one's own images. The
+index is brought up to date; with a query its candidates are retrieved and reranked. The run
 directory gets retrieval_results.json, the same with scores, and report.html.
 """
 
@@ -9,18 +8,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from ames_lite.cli import searching
 from ames_lite.cli.answers import Answers, write_answers
 from ames_lite.cli.schema.evaluation import Search
-from ames_lite.cli.searching import (
-    NAMED,
-    Folder,
-    Model,
-    check_bad_images,
-    images_folder,
-    open_folder,
-    say_failed,
-    say_without_descriptors,
-)
+from ames_lite.cli.searching import NAMED, Folder, Model, say_failed, say_without_descriptors
 from ames_lite.cli.shell import print_table, run_dir
 from ames_lite.errors import check_config
 from ames_lite.io.images import Box
@@ -37,12 +28,16 @@ def build_index(config: Search) -> None:
 
 def run(config: Search) -> Found | None:
     """Index and search as configured; returns what was found, None without a query."""
-    images, box, asks = images_folder(config.images), _box(config), config.query is not None
+    images, box, asks = (
+        searching.images_folder(config.images),
+        _box(config),
+        config.query is not None,
+    )
     if config.query is not None:
         root, _, notes = list_queries(config.query)
         if root != images:  # of that folder the index says it
             print("\n".join(notes), end="\n" * bool(notes))
-    with closing(open_folder(config, ranks=asks, certain=config.certain)) as folder:
+    with closing(searching.open_folder(config, ranks=asks, certain=config.certain)) as folder:
         bad, found = dict(folder.failed), None
         if folder.model is not None:
             found = _search(config, folder, folder.model, box)
@@ -52,7 +47,7 @@ def run(config: Search) -> Found | None:
         of = len(found.queries) + len(found.failed)
         say_failed(unsaid, f"of {of} queries cannot be described")
         bad |= found.failed
-    check_bad_images(config, bad)
+    searching.check_bad_images(config, bad)
     return found
 
 
@@ -68,24 +63,15 @@ def _box(config: Search) -> Box | None:
 
 
 def _search(config: Search, folder: Folder, model: Model, box: Box | None) -> Found:
-    began = time.perf_counter()
+    began, ranker = time.perf_counter(), model.ranker
     assert config.query is not None
-    found = search_images(
-        folder.index,
-        config.query,
-        folder.backbone,
-        model.ranker,
-        box=box,
-        workers=config.workers,
-        keep=config.report_queries if config.report_pairs else 0,
-    )
-    seconds = time.perf_counter() - began
-    ranker, num = model.ranker, found.hits.ids.shape[1]
+    how = (folder.index, config.query, folder.backbone, ranker)
+    keep = config.report_queries if config.report_pairs else 0
+    found = search_images(*how, box=box, workers=config.workers, keep=keep)
+    seconds, num = time.perf_counter() - began, found.hits.ids.shape[1]
     if num < ranker.num_rerank:
         print(f"num_rerank={ranker.num_rerank} is more than there are: {num}")
-    print(f"{ranker.scorer.name}: λ {ranker.lamb:g}, γ {ranker.temp:g} ({model.role})")
-    if model.answers.said:
-        print(model.answers.said)
+    print("\n".join(filter(None, [str(model), model.answers.said])))
     scored = f"{found.hits.scored / found.hits.ids.size:.1%} of pairs scored"
     if config.certain is not None:
         print(f"certain at a score of {ranker.certain:.4f}: {scored}")
@@ -148,16 +134,11 @@ def _write(config: Search, folder: Folder, model: Model, found: Found) -> None:
 def _write_page(config: Search, path: Path, folder: Folder, model: Model, found: Found) -> Path:
     answers, ranker = model.answers, model.ranker
     with OpenIndex(folder.index) as opened:
-        facts = {
-            "Folder": str(folder.images),
-            "Images": str(len(opened)),
-            "Descriptors": config.backbone.name,
-            "Model": ranker.scorer.name,
-            "Candidates": str(found.hits.ids.shape[1]),
-            "λ, γ": f"{ranker.lamb:g}, {ranker.temp:g} ({model.role})",
-        }
-        if answers.said:
-            facts["Answers"] = answers.said
+        facts = {"Folder": str(folder.images), "Images": str(len(opened))}
+        facts |= {"Descriptors": config.backbone.name, "Model": ranker.scorer.name}
+        facts["Candidates"] = str(found.hits.ids.shape[1])
+        facts["λ, γ"] = f"{ranker.lamb:g}, {ranker.temp:g} ({model.role})"
+        facts |= {"Answers": answers.said} if answers.said else {}
         for side, names in (("Queries", sorted(found.empty)), ("Images", opened.empty())):
             if names:
                 facts[f"{side} without descriptors"] = f"{len(names)}: {', '.join(names[:NAMED])}"

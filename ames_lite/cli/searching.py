@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ames_lite.cli.answers import Answers, read_answers
 from ames_lite.cli.evaluate import choose_ensemble, open_scorer, open_weights
 from ames_lite.cli.extraction import configured_backbone
 from ames_lite.cli.schema.evaluation import Searching
-from ames_lite.cli.schema.exchange import Rerank
+from ames_lite.cli.schema.jobs import Rerank
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.cli.scoring_run import settled
 from ames_lite.cli.shell import data_root
 from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, explained, require
@@ -53,6 +54,10 @@ class Model(NamedTuple):
     role: str
     answers: Answers
 
+    def __str__(self) -> str:
+        ranker = self.ranker
+        return f"{ranker.scorer.name}: λ {ranker.lamb:g}, γ {ranker.temp:g} ({self.role})"
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -76,16 +81,10 @@ def open_folder(config: Searching, ranks: bool = True, certain: float | None = N
     backbone, model = open_model(config, ranks, certain)
     index, failed = index_folder(config, images), {}
     if config.update:
+        how = some_of(config, ("code_bytes", "workers", "rebuild"))
         released = released_vocabulary(config.backbone.name, config.model.name)
-        indexed = index_images(
-            images,
-            index,
-            backbone,
-            vocabulary=config.vocabulary or released,
-            code_bytes=config.code_bytes,
-            workers=config.workers,
-            rebuild=config.rebuild,
-        )
+        vocabulary = config.vocabulary or released
+        indexed = index_images(images, index, backbone, vocabulary=vocabulary, **how)
         _say_indexed(indexed)
         failed = indexed.failed
     elif ranks:
@@ -159,9 +158,7 @@ def check_bad_images(config: Searching, bad: Mapping[str, str]) -> None:
 
 
 def index_folder(config: Searching, images: Path) -> Path:
-    """`index=`, or the place of the index of this folder and backbone below data_root; beside a
-    database the local descriptors are there.
-    """
+    """`index=`, or the place below data_root, also beside a database."""
     if config.index is not None and not is_address(config.index):
         return Path(config.index).expanduser().absolute()
     place = f"{images.name}_{names_digest([str(images)])[:8]}"
@@ -172,11 +169,10 @@ def images_folder(given: Path | None, key: str = "images") -> Path:
     if given is None:
         expected = "images=<folder> query=<image or folder>"
         raise ConfigError("images= is not given", expected=expected)
-    images = given.absolute()
-    require(not images.is_file(), f"{key}= is a file", where=images, expected="a folder")
-    if not images.is_dir():
-        raise MissingFile("the folder of images is missing", where=images, expected="a folder")
-    return images
+    told: Any = {"where": given.absolute(), "expected": "a folder"}
+    require(not given.is_file(), f"{key}= is a file", **told)
+    require(given.is_dir(), "the folder of images is missing", kind=MissingFile, **told)
+    return given.absolute()
 
 
 def released_vocabulary(desc_name: str, model: str) -> Path | None:
@@ -217,12 +213,9 @@ def open_head(config: Searching | Rerank, desc_name: str) -> Head:
 def _model(config: Searching, certain: float | None) -> Model:
     scorer, meta, lamb, temp, role, weights = open_head(config, config.backbone.name)
     own = config.lamb is None and config.temp is None
-    options = ScoringOptions(
-        query_count=config.query_desc_num or ALL,
-        gallery_count=config.gallery_desc_num or ALL,
-        precision=config.precision,
-        device=str(pick_device(config.device)),
-    )
+    counts = (config.query_desc_num or ALL, config.gallery_desc_num or ALL)
+    device = str(pick_device(config.device))
+    options = ScoringOptions(*counts, precision=config.precision, device=device)
     answers = read_answers(replace(config, weights=weights), meta, own, certain)
     ranker = Ranker(scorer, lamb, temp, config.num_rerank, answers.certain, options)
     if config.cascade is not None:
@@ -240,10 +233,10 @@ def _first_stage(
     remedy += f"weights={weights or '<head>'} cascade={cheap}"
     with explained(where=weights, remedy=remedy):
         known = None if meta.cascade is None else Cascade.from_json(meta.cascade)
-    what = f"cascade={cheap}, but the head has learnt nothing of it"
-    learnt = known is not None and known.weights == scorer.digest
-    check_config(learnt, what, "a head that was tuned with it", where=weights, remedy=remedy)
-    assert known is not None
+    if known is None or known.weights != scorer.digest:
+        what = f"cascade={cheap}, but the head has learnt nothing of it"
+        expected = "a head that was tuned with it"
+        raise ConfigError(what, where=weights, expected=expected, remedy=remedy)
     return FirstStage(scorer, known)
 
 

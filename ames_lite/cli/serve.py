@@ -1,5 +1,4 @@
 """`python scripts/serve.py`: rerank images and descriptors over HTTP; images=<folder>: search it.
-
 The index is brought up to date as by `ames search`; then requests are answered until Ctrl-C or
 SIGTERM, those that are open to the end.
 """
@@ -8,16 +7,11 @@ import math
 import os
 import signal
 from contextlib import ExitStack, suppress
+from typing import Any
 
-from ames_lite.cli.schema.exchange import Serve
-from ames_lite.cli.searching import (
-    check_bad_images,
-    check_served,
-    images_folder,
-    open_folder,
-    open_model,
-    session_of,
-)
+from ames_lite.cli import searching
+from ames_lite.cli.schema.jobs import Serve
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.errors import ConfigError, check_config, require
 from ames_lite.models import HEADS, SimilarityHead
 from ames_lite.reranking.reranker import Reranker
@@ -29,14 +23,14 @@ PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "pyba
 
 
 def run(config: Serve) -> None:
-    check_served(config.port, "serve", PACKAGES)
+    searching.check_served(config.port, "serve", PACKAGES)
     token = os.environ.get("AMES_TOKEN") if config.token is None else config.token
     check_config(token != "", "the token is empty", "token=<text>, or AMES_TOKEN not set")
     check_config(config.timeout > 0, f"timeout={config.timeout}", "seconds, above 0")
     for root in config.roots:
         require(root.is_dir(), "a folder of roots= is missing", where=root, expected="a folder")
     if config.images is not None:
-        images_folder(config.images)
+        searching.images_folder(config.images)
     from ames_lite.search.server.metrics import Metrics
     from ames_lite.search.server.routes import build_web
     from ames_lite.search.server.service import Limits, Service
@@ -45,14 +39,9 @@ def run(config: Serve) -> None:
     with listen(config.host, config.port) as port, ExitStack() as stack:
         ranker, images, session = _opened(config, stack)
         metrics, name = Metrics(), f"{config.backbone.name}_{config.model.name}"
-        limits = Limits(
-            body=config.max_mib << 20,
-            documents=config.max_documents,
-            seconds=config.timeout,
-            requests=config.max_requests,
-            query_count=ranker.options.query_count,
-            gallery_count=ranker.options.gallery_count,
-        )
+        counts = some_of(ranker.options, ("query_count", "gallery_count"))
+        most = (config.max_mib << 20, config.max_documents, config.timeout, config.max_requests)
+        limits = Limits(*most, **counts)
         service = Service(images, name, limits, config.roots, session, metrics.note_batch)
         web = build_web(service, metrics, config.host, token)
         server = server_of(web, "warning", math.ceil(config.timeout))
@@ -65,24 +54,19 @@ def run(config: Serve) -> None:
 
 def _opened(config: Serve, stack: ExitStack) -> tuple[Ranker, ImageReranker, Session | None]:
     """The head, its backbone, and of images= the searches; stack: closes their database."""
-    folder = None if config.images is None else open_folder(config)
+    folder = None if config.images is None else searching.open_folder(config)
     if folder is not None:
         stack.callback(folder.close)
-        check_bad_images(config, folder.failed)
-    backbone, model = open_model(config) if folder is None else (folder.backbone, folder.model)
+        searching.check_bad_images(config, folder.failed)
+    opened = searching.open_model(config) if folder is None else (folder.backbone, folder.model)
+    backbone, model = opened
     assert model is not None
-    ranker, role, answers = model
-    head, options = ranker.scorer.model, ranker.options
+    ranker, head, options = model.ranker, model.ranker.scorer.model, model.ranker.options
     if not isinstance(head, SimilarityHead):
         expected = " or ".join(f"model={name}" for name in HEADS)
         raise ConfigError(f"model={config.model.name} is no head", expected=expected)
-    print(f"{ranker.scorer.name}: λ {ranker.lamb:g}, γ {ranker.temp:g} ({role})")
-    reranker = Reranker(
-        head.to(options.device),
-        ranker.lamb,
-        ranker.temp,
-        precision=options.precision,
-        batch_pairs=config.batch_pairs,
-    )
-    session = None if folder is None else session_of(folder)
-    return ranker, ImageReranker(backbone, reranker, answers.calibration), session
+    print(model)
+    how: Any = {"precision": options.precision, "batch_pairs": config.batch_pairs}
+    reranker = Reranker(head.to(options.device), ranker.lamb, ranker.temp, **how)
+    session = None if folder is None else searching.session_of(folder)
+    return ranker, ImageReranker(backbone, reranker, model.answers.calibration), session

@@ -1,6 +1,5 @@
-"""What every command shares: exit codes and messages, data root, run directory, tables.
-
-A user's mistake is one message and exit code 1, without a traceback; AMES_DEBUG=1 shows it.
+"""What every command shares: exit codes and messages, data root, run directory, tables. A user's
+mistake is one message and exit code 1, without a traceback; AMES_DEBUG=1 shows it.
 """
 
 import os
@@ -18,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from ames_lite import errors
 from ames_lite.cli import asks_help, print_any_text, print_help
 from ames_lite.cli.compose import as_dict, compose, given_words
 from ames_lite.cli.own_folder import OPTION, settle
@@ -26,15 +26,7 @@ from ames_lite.cli.schema.keys import Data, Dataset, Root, Run, Splits
 from ames_lite.cli.spellings import in_our_words
 from ames_lite.cli.steps import REMEDY, make_missing
 from ames_lite.datasets.layout import SPLITS
-from ames_lite.errors import (
-    MissingFile,
-    UserError,
-    check_config,
-    disk_errno,
-    disk_error,
-    existing_file,
-    require,
-)
+from ames_lite.errors import MissingFile, UserError, check_config, existing_file, require
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.protocols import Protocol, get_protocol
 from ames_lite.io.overrides import shell_word, word
@@ -62,26 +54,29 @@ def command(
     configs: list[Any] = []
 
     def composed() -> object:
-        configs.append(compose(name, in_our_words(name, given)))
-        os.environ[PROGRESS] = str(int(getattr(configs[0], "progress", True)))
-        os.environ[VERIFY] = str(int(getattr(configs[0], "verify", True)))
-        if getattr(configs[0], "plan", False):
-            import_module("ames_lite.cli.planning").plan(name, configs[0])
-            return 0
-        if getattr(configs[0], "prepare", False):
-            one = int(os.environ.get("WORLD_SIZE", "1")) == 1
-            check_config(one, "prepare=true in several processes", "one process, which prepares")
-            explain = partial(with_names, config=configs[0])
-            return make_missing(partial(work, configs[0]), explain)
-        return work(configs[0])
+        config = compose(name, in_our_words(name, given))
+        configs.append(config)
+        os.environ[PROGRESS] = str(int(getattr(config, "progress", True)))
+        os.environ[VERIFY] = str(int(getattr(config, "verify", True)))
+        if getattr(config, "plan", False):
+            return import_module("ames_lite.cli.planning").plan(name, config)
+        if getattr(config, "prepare", False):
+            check_alone("prepare=true in several processes", "one process, which prepares")
+            return make_missing(partial(work, config), partial(with_names, config=config))
+        return work(config)
 
     return exit_code(composed, configs)
 
 
-def exit_code(work: Callable[[], object], configs: Sequence[Any] = ()) -> int:
-    """Do the work; a user's mistake becomes one message and 1.
+def check_alone(what: str, expected: str, remedy: str | None = None) -> None:
+    """Raises ConfigError where torchrun started several processes."""
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    check_config(alone, what, expected, remedy=remedy)
 
-    configs: the configuration, once the work has composed it.
+
+def exit_code(work: Callable[[], object], configs: Sequence[Any] = ()) -> int:
+    """Do the work; a user's mistake becomes one message and 1. configs: the configuration, once the
+    work has composed it.
     """
     try:
         done = work()
@@ -95,9 +90,9 @@ def exit_code(work: Callable[[], object], configs: Sequence[Any] = ()) -> int:
         print(f"error: {as_started(message)}", file=sys.stderr)
         return 1
     except OSError as error:  # what the system refuses is no bug either
-        if os.environ.get("AMES_DEBUG") == "1" or disk_errno(error) is None:
+        if os.environ.get("AMES_DEBUG") == "1" or errors.disk_errno(error) is None:
             raise
-        print(f"error: {disk_error(error, error.filename)}", file=sys.stderr)
+        print(f"error: {errors.disk_error(error, error.filename)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
@@ -182,12 +177,8 @@ def protocol_of(config: Data) -> Protocol:
 
 
 def find_vocabulary(config: Data, given: Path | None) -> Path:
-    """`vocabulary=` as given, or data_root's only one for desc_name.
-
-    Raises MissingFile, BadInput.
-    """
-    root, name = data_root(config), config.desc_name
-    remedy = _build_vocabulary(config)
+    """`vocabulary=`, or data_root's only one for desc_name. Raises MissingFile, BadInput."""
+    root, name, remedy = data_root(config), config.desc_name, _build_vocabulary(config)
     if given is not None:
         return existing_file(given, "missing: the vocabulary", remedy=remedy)
     found = sorted(root.glob(f"vlad_{escape(name)}_*.npz"))
@@ -229,10 +220,9 @@ def stamped_dir(name: str) -> Path:
 
 
 def run_dir(config: Run, name: str, last: str) -> Path:
-    """The run directory, with the configuration in it: output_dir=, or runs/<name>_<time>.
-
-    last: the file that a run writes last. output_dir= is new, or of a run of the same configuration
-    that was interrupted, which goes on. Raises BadInput where it is in use.
+    """The run directory, with the configuration in it: output_dir=, or runs/<name>_<time>. last:
+    the file that a run writes last. output_dir= is new, or of a run of the same configuration that
+    was interrupted, which goes on. Raises BadInput where it is in use.
     """
     folder = config.output_dir or stamped_dir(name)
     if not was_interrupted(folder, config, last):

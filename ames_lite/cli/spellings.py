@@ -1,6 +1,5 @@
-"""Options as the READMEs of AMES, ELViS and AnyLoc write them, turned into ours.
-
-The table is spellings.yaml. Words are `key=value`, or the `--key value …` of argparse.
+"""Options as the READMEs of AMES, ELViS and AnyLoc write them, turned into ours. The table is
+spellings.yaml. Words are `key=value`, or the `--key value …` of argparse.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,6 @@ LISTS = {"sets", "sources"}
 
 def in_our_words(command: str, words: Sequence[str]) -> list[str]:
     """The words with published options replaced; prints one line that says what was understood.
-
     Raises ConfigError for an option whose meaning differs here, with what to write instead.
     """
     options = _table()["common"] | _table().get(command, {})

@@ -1,6 +1,5 @@
-"""Commands that a command runs: composed, printed as a user would give them, and done.
-
-With prepare=true what is missing is made by the commands that the message names.
+"""Commands that a command runs: composed, printed as a user would give them, and done. With
+prepare=true what is missing is made by the commands that the message names.
 """
 
 import re
@@ -57,7 +56,6 @@ def make_missing(
     more: Mapping[str, Sequence[str]] | None = None,
 ) -> Any:
     """The result of the work, once the remedies of its missing files were run, and of theirs.
-
     explain: makes a message one with commands; more: further words for a command. Raises the
     MissingFile that no command mends.
     """

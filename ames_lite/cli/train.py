@@ -1,6 +1,5 @@
-"""`python scripts/train.py`: train a head on the triplets of a training set.
-
-On several devices or machines: `torchrun --nproc-per-node=<devices> scripts/train.py …`.
+"""`python scripts/train.py`: train a head on the triplets of a training set. On several devices or
+machines: `torchrun --nproc-per-node=<devices> scripts/train.py …`.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ import numpy.typing as npt
 import torch
 
 from ames_lite.cli.compose import as_dict
-from ames_lite.cli.continuing import training_dir
 from ames_lite.cli.own_folder import OPTION
 from ames_lite.cli.schema.evaluation import Train
+from ames_lite.cli.schema.keys import some_of
 from ames_lite.cli.scoring_run import check_validation_set, settled
 from ames_lite.cli.shell import dataset_files, dataset_named, protocol_of
-from ames_lite.cli.training_folder import prepare_training_folder
+from ames_lite.cli.training import prepare_training_folder, training_dir
 from ames_lite.datasets.image_lists import read_families, read_image_list
 from ames_lite.datasets.layout import DatasetFiles, find_all
 from ames_lite.errors import BadInput, MissingFile, check_config, require
@@ -73,8 +72,8 @@ def _run(config: Train, recipe: Recipe, device: torch.device, processes: Process
     store, sampler = open_training_set(found, recipe)
     teacher = None
     if config.teacher is not None:
-        teacher, meta = load_head(config.teacher)
-        meta.check_descriptors(config.teacher, store.provenance, store.path)
+        teacher, taught = load_head(config.teacher)
+        taught.check_descriptors(config.teacher, store.provenance, store.path)
         teacher.requires_grad_(False)
     validation = None
     if val is not None and processes.first:
@@ -86,23 +85,11 @@ def _run(config: Train, recipe: Recipe, device: torch.device, processes: Process
     if _takes_projection(config):
         _set_projection(config, head, store, generator)
     folder = processes.from_first(training_dir(config) if processes.first else None)
-    plain = as_dict(config)
-    trainer = Trainer(
-        head,
-        store,
-        sampler,
-        recipe,
-        folder,
-        HeadMeta(desc_name=config.desc_name, provenance=_provenance(config, store, found)),
-        device,
-        teacher=teacher,
-        validation=validation,
-        processes=processes,
-        identity={**{key: plain[key] for key in IDENTITY}, **_files(found, validation)},
-        save_every=config.save_every,
-        prefetch=config.prefetch,
-        tensorboard=config.tensorboard,
-    )
+    meta = HeadMeta(desc_name=config.desc_name, provenance=_provenance(config, store, found))
+    plain, how = as_dict(config), some_of(config, ("save_every", "prefetch", "tensorboard"))
+    how["identity"] = {**{key: plain[key] for key in IDENTITY}, **_files(found, validation)}
+    how |= {"teacher": teacher, "validation": validation, "processes": processes}
+    trainer = Trainer(head, store, sampler, recipe, folder, meta, device, **how)
     if processes.first:
         print(
             f"{len(sampler.anchors)} of {len(store)} images are anchors ({sampler.excluded}); "
@@ -125,13 +112,13 @@ def _files(found: Mapping[str, Path], validation: Validation | None) -> dict[str
 
 def recipe_of(config: Train) -> Recipe:
     """The recipe of a configuration; batch_size in triplets. Raises BadInput, ConfigError."""
-    given = {key: getattr(config, key) for key in Recipe.__dataclass_fields__}
     size, unit = config.batch_size, config.batch_unit
     what = f"batch_size={size} batch_unit=images: triplets of three images do not fill it"
     expected = "a multiple of 3, such as 600 (200 triplets)"
     remedy = f"batch_size={max(1, size // 3) * 3} batch_unit=images, or batch_unit=triplets"
     fine = unit != "images" or (size >= 3 and size % 3 == 0)
     check_config(fine, what, expected, remedy=remedy)
+    given = some_of(config, Recipe.__dataclass_fields__)
     return Recipe(**{**given, "batch_size": size // 3 if unit == "images" else size})
 
 
@@ -176,9 +163,8 @@ def find_training(
 def open_training_set(
     found: Mapping[str, Path], recipe: Recipe
 ) -> tuple[DescriptorStore, TripletSampler]:
-    """The store and the sampler of a training set. Raises BadInput.
-
-    found: paths of its list, store, neighbors and, where it has them, families.
+    """The store and the sampler of a training set. Raises BadInput. found: paths of its list,
+    store, neighbors and, where it has them, families.
     """
     images = read_image_list(found["list"])
     store, labels = open_store(found["store"], images.names, images.sizes), images.labels
@@ -189,17 +175,10 @@ def open_training_set(
     what = f"the image list has {counts}, or in another order"
     same = tuple(store.names) == tuple(images.names)
     require(same, what, where=store.path, expected="a store extracted from this very list")
-    sampler = TripletSampler(
-        open_neighbor_rows(found["neighbors"], images.names),
-        labels,
-        batch_size=recipe.batch_size,
-        depth=recipe.depth,
-        min_each=recipe.min_each,
-        seed=recipe.seed,
-        usable=_usable_images(store),
-        families=read_families(found["families"], labels) if "families" in found else None,
-    )
-    return store, sampler
+    rows, usable = open_neighbor_rows(found["neighbors"], images.names), _usable_images(store)
+    families = read_families(found["families"], labels) if "families" in found else None
+    how = some_of(recipe, ("batch_size", "depth", "min_each", "seed"))
+    return store, TripletSampler(rows, labels, usable=usable, families=families, **how)
 
 
 def _usable_images(store: DescriptorStore) -> npt.NDArray[np.bool_]:
@@ -264,9 +243,8 @@ def _open_validation(
 def _set_projection(
     config: Train, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
 ) -> None:
-    """The projection of a file, or by ITQ of a sample of the training descriptors.
-
-    Left as it is where the store holds bits and no file is given.
+    """The projection of a file, or by ITQ of a sample of the training descriptors. Left as it is
+    where the store holds bits and no file is given.
     """
     assert isinstance(head, AMES)
     layer = head.remap_local[0]
@@ -297,8 +275,5 @@ def _provenance(config: Train, store: DescriptorStore, found: Mapping[str, Path]
         "binarization": config.binarization and str(config.binarization),
         "descriptors": store.provenance,
     }
-    if "families" in found:
-        made["families"] = file_digest(found["families"])
-    if config.teacher is not None:
-        made["teacher"] = str(config.teacher)
-    return made
+    made |= {"families": file_digest(found["families"])} if "families" in found else {}
+    return made | ({} if config.teacher is None else {"teacher": str(config.teacher)})

@@ -12,17 +12,10 @@ from ames_lite.cli.schema.evaluation import Tune
 from ames_lite.cli.scoring_run import check_validation_set, run_folder, scores_in, scoring
 from ames_lite.cli.shell import as_list, dataset_files, print_table, protocol_of
 from ames_lite.errors import BadInput, check_config
+from ames_lite.evaluation import tuning
 from ames_lite.evaluation.data import EvaluationData
 from ames_lite.evaluation.evaluator import Work
-from ames_lite.evaluation.tuning import (
-    Row,
-    Tuned,
-    best,
-    grid,
-    learn_cascade,
-    outcome,
-    write_tuned,
-)
+from ames_lite.evaluation.tuning import Row, Tuned, best, grid
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.processes import Processes
 from ames_lite.records import PairScores
@@ -44,20 +37,19 @@ class Scored(NamedTuple):
     cheap: tuple[PairScorer, PairScores] | None  # of cascade=
 
     def outcome(self, row: Row) -> Outcome:
-        return outcome(self.data, self.scores, row)
+        return tuning.outcome(self.data, self.scores, row)
 
     def cascade(self, row: Row) -> Cascade | None:
         """What is learnt of cascade=, None without it."""
         if self.cheap is None:
             return None
         scorer, scores = self.cheap
-        return learn_cascade(self.data, self.scores, row, scores, scorer.name, scorer.digest)
+        return tuning.learn_cascade(self.data, self.scores, row, scores, scorer.name, scorer.digest)
 
 
 def run(config: Tune) -> Row:
-    """Choose and, for a head, freeze; returns the chosen row.
-
-    Several processes share the scoring; the first one writes and prints.
+    """Choose and, for a head, freeze; returns the chosen row. Several processes share the scoring,
+    the first one writes and prints.
     """
     with scoring(config) as (config, processes, options):
         scored = _scored(config, processes, options)
@@ -80,9 +72,8 @@ def _scored(config: Tune, processes: Processes, options: ScoringOptions) -> Scor
     expected = "weights=<a native head>; save_pretrained makes one of a published head"
     check_config(config.cascade is None or kept, "cascade= is kept in a meta.json", expected)
     scorer, _ = open_scorer(config.model, config.desc_name, config.weights)
-    data, numbers = open_data(
-        files, protocol_of(config), config.neighbors, numbers_of(config.num_rerank), processes
-    )
+    numbers, protocol = numbers_of(config.num_rerank), protocol_of(config)
+    data, numbers = open_data(files, protocol, config.neighbors, numbers, processes)
     first = None if config.cascade is None else open_weights(config.cascade, config.desc_name)[0]
     folder = run_folder(config, "tune", processes, TUNED)
     work = Work(data, scorer, max(numbers), options)
@@ -91,24 +82,21 @@ def _scored(config: Tune, processes: Processes, options: ScoringOptions) -> Scor
     if first is not None:
         found, _ = first.score(*data.stores, *work.pairs, options, processes=processes)
         cheap = first, found
-    values = {"lambs": as_list(config.lamb), "temps": as_list(config.temp)}
-    rows = grid(data, scores, num_reranks=numbers, **values)
+    lambs, temps = as_list(config.lamb), as_list(config.temp)
+    rows = grid(data, scores, num_reranks=numbers, lambs=lambs, temps=temps)
     return Scored(rows, scorer, data, scores, folder, cheap)
 
 
 def _keep(config: Tune, scored: Scored, row: Row) -> None:
     scorer, metric = scored.scorer, scored.data.protocol.main
     option, value = config.dataset.option, row.metrics[metric]
-    cells = [[scorer.name, row.num_rerank, row.lamb, row.temp, value]]
-    print_table(["chosen", "num_rerank", "λ", "γ", metric], cells)
-    tuned = Tuned(
-        row.num_rerank, row.lamb, row.temp, option, scorer.name, scorer.digest, metric, value
-    )
-    frozen = None
+    cell = (row.num_rerank, row.lamb, row.temp)
+    print_table(["chosen", "num_rerank", "λ", "γ", metric], [[scorer.name, *cell, value]])
+    tuned, frozen = Tuned(*cell, option, scorer.name, scorer.digest, metric, value), None
     if config.weights is not None and is_native(config.weights):
         outcomes = {option: scored.outcome(row)}
         frozen = freeze(config.weights, row, outcomes, scored.cascade(row))
-    print(f"frozen in {write_tuned(scored.folder / TUNED, tuned)}")  # last: it ends the run
+    print(f"frozen in {tuning.write_tuned(scored.folder / TUNED, tuned)}")  # last: it ends the run
     if frozen is not None:
         print(f"      and {frozen}")
 
@@ -116,10 +104,8 @@ def _keep(config: Tune, scored: Scored, row: Row) -> None:
 def freeze(
     weights: Path, row: Row, outcomes: Mapping[str, Outcome], cascade: Cascade | None = None
 ) -> Path:
-    """Write λ, γ, the sets that they were tuned on, the calibration and the cascade into a head's
-    meta.json.
-
-    Where nothing can be calibrated, all candidates being right or none, that is said.
+    """Write λ, γ, the sets that they were tuned on, the calibration (it is said where nothing can
+    be calibrated) and the cascade into a head's meta.json.
     """
     _, meta = load_head(weights)
     try:

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from ames_lite.datasets.ground_truth import read_ground_truth
+from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io import remedies
 from ames_lite.records import GroundTruth
@@ -89,6 +90,10 @@ class DatasetFiles:
     def image_list(self, split: str) -> Path:
         paths = [self.root / name for name in (f"{split}.txt", PUBLISHED_LISTS[split])]
         return _first_of(paths, f"the {split} image list of {self.name}", **self.make_lists(split))
+
+    def names(self, split: str) -> tuple[str, ...]:
+        """The image list of a split, read."""
+        return read_image_list(self.image_list(split)).names
 
     def families(self) -> Path | None:
         """The families of the training labels, for reading; None where there are none."""

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from ames_lite.cli import evaluate
 from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.stores.neighbor_lists import read_neighbors
 from tests.conftest import TinyWorld
@@ -327,6 +326,7 @@ def test_lists_that_are_shorter_than_asked_and_than_the_gallery(own: Own) -> Non
 def test_settings_are_refused_before_a_store_is_opened(
     word: str, said: str, own: Own, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "load_data", lambda *_, **__: pytest.fail("it was opened"))
+    opened = "ames_lite.evaluation.data.load_data"
+    monkeypatch.setattr(opened, lambda *_, **__: pytest.fail("it was opened"))
     code, _, message = own.run(word, model="ames" if word.startswith("weights") else "chamfer")
     assert code == 1 and said in message

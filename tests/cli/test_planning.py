@@ -92,7 +92,7 @@ def test_missing_weights_are_stood_in_for(
 def test_what_does_not_fit_has_advice(
     tiny_world: TinyWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(planning, "free_bytes", lambda path: 10)
+    monkeypatch.setattr("ames_lite.stores.row_layout.free_bytes", lambda path: 10)
     monkeypatch.setattr(planning, "machine_mib", lambda: 1.0)
     words = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
     plan("prepare_topk_global", compose("prepare_topk_global", words))

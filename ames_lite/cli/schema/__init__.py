@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from ames_lite.cli.schema import evaluation, exchange, extraction, jobs
+from ames_lite.cli.schema import evaluation, extraction, jobs
 from ames_lite.cli.schema.keys import Key, helps_of, keys_of
 from ames_lite.cli.schema.values import alternatives, said
 from ames_lite.io.overrides import word
@@ -18,17 +18,13 @@ NAMES = (
     *("evaluate", "compare", "failures", "plot", "place_recognition", "search", "app", "demo"),
     *("compress_store", "import_features", "rerank", "serve", "finetune", "classify"),
 )
-_CLASSES: dict[str, type] = {**vars(extraction), **vars(evaluation)} | {
-    **vars(exchange),
-    **vars(jobs),
-}
+_CLASSES: dict[str, type] = vars(extraction) | vars(evaluation) | vars(jobs)
 SCHEMAS = {name: _CLASSES[name.title().replace("_", "")] for name in NAMES}  # FitWhitening, …
 
 
 def help_of(name: str) -> Iterator[tuple[str, str, str]]:
-    """Every key of a command, its default as it is typed, and what it means; groups first.
-
-    Before the keys of a part stands what it is, without a default.
+    """Every key of a command, its default as it is typed, and what it means; groups first. Before
+    the keys of a part stands what it is, without a default.
     """
     about = helps_of(SCHEMAS[name])
     text = (conf_dir() / f"{name}.yaml").read_text(encoding="utf-8")

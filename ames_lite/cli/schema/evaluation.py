@@ -4,33 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ames_lite.cli.schema.keys import (
-    Count,
-    CountOr0,
-    Data,
-    Describing,
-    Device,
-    Extracting,
-    Head,
-    Heads,
-    Named,
-    Number,
-    OnBadImage,
-    PathText,
-    Planned,
-    Precision,
-    Root,
-    Run,
-    Scoring,
-    listed,
-)
+from ames_lite.cli.schema import keys
+from ames_lite.cli.schema.keys import Count, Head, Named, Number, PathText, Precision, listed
 from ames_lite.training.recipe import Recipe
 
 Divisor = Literal["official", "published"]
 
 
 @dataclass
-class Scored(Scoring, Heads, Run, Data):
+class Scored(keys.Scoring, keys.Heads, keys.Run, keys.Data):
     """What commands share that score the pairs of a data set."""
 
     model: Named = field(default_factory=Named)
@@ -50,17 +32,17 @@ class Scored(Scoring, Heads, Run, Data):
 
 
 @dataclass
-class Evaluate(Planned, Scored):
+class Evaluate(keys.Planned, Scored):
     """Global ranking → reranked, with the official metrics"""
 
     k: int | list[int] | None = None  # [1,5,10]: also map@k, precision@k, recall@k and accuracy@k
     # of each (class data sets); null: the metrics of the protocol
     tuned: Path | None = None  # tuned.json of scripts/tune.py, or its run directory
     scores: Path | None = None  # scores.hdf5 of an earlier run, or that run: nothing is scored anew
-    report_queries: CountOr0 = 100  # queries shown in report.html (model=none: at most ten
+    report_queries: keys.CountOr0 = 100  # queries shown in report.html (model=none: at most ten
     # successes and the ten worst by distance); 0: no report
     report_images: Count = 20  # images of each list shown in it
-    report_pairs: CountOr0 = 5  # of the reranked list shown with their matches
+    report_pairs: keys.CountOr0 = 5  # of the reranked list shown with their matches
     exports: str | list[str] | None = None  # of the first row: some of [trec, json, json_scores,
     # csv, pairs] and the other forms of docs/candidates.md; null: none
     export_setting: str | None = None  # ROxford, RParis: easy, medium or hard; null: medium
@@ -84,7 +66,7 @@ class Tune(Scored):
 
 
 @dataclass
-class Train(Planned, Device, Heads, Run, Recipe, Data):
+class Train(keys.Planned, keys.Device, keys.Heads, keys.Run, Recipe, keys.Data):
     """Train a head; the defaults are the published recipe (AMES on GLDv2). On several devices:
     torchrun --nproc-per-node=<devices> scripts/train.py …"""
 
@@ -127,7 +109,7 @@ class Compare:
 
 
 @dataclass
-class OfResults(Run, Root):
+class OfResults(keys.Run, keys.Root):
     """An evaluation that is opened again."""
 
     results: Path | None = None  # results.json of an evaluation, or its run directory
@@ -173,15 +155,16 @@ class OfHead(OfReranker):
 
 
 @dataclass
-class PlaceRecognition(Planned, Heads, Run, Extracting, Root):
+class PlaceRecognition(keys.Planned, keys.Heads, keys.Run, keys.Extracting, keys.Root):
     """Sets from their layouts to one table, global → reranked"""
 
     backbone: Named = field(default_factory=Named)  # of local descriptors; default: desc_name
     title: str | None = None  # of the run directory; null: the names of the sets
     sets: list[str] = listed()  # data sets, in the table's order; <set>:swap: its other direction
     skip_missing: bool = False  # true: skip sets whose files are missing, with a message
-    size: str | None = None  # of AnyLoc's experiments: vitg: layer 31 of ViT-g/14; or vitb: 11 of
-    # ViT-B/14
+    size: str | None = (
+        None  # of AnyLoc's experiments: vitg (ViT-g/14, layer 31), vitb (ViT-B/14, 11)
+    )
     layers: dict[str, Any] = field(default_factory=lambda: {"vitg": 31, "vitb": 11})
     # of AnyLoc's experiments
     domain: str = "own"  # in the names of the global descriptors, as each vocabulary makes others
@@ -219,7 +202,7 @@ class PlaceRecognition(Planned, Heads, Run, Extracting, Root):
 
 
 @dataclass
-class Searching(Heads, Describing, Root):
+class Searching(keys.Heads, keys.Describing, keys.Root):
     """A folder of one's own images that is searched."""
 
     backbone: Named = field(default_factory=Named)  # or sift (RootSIFT and VLAD): no network
@@ -248,19 +231,19 @@ class Searching(Heads, Describing, Root):
     workers: int = 2  # processes that describe images
     precision: Precision = "auto"  # of scoring: bf16 where the device supports it natively (near
     # ties may change places), else fp32; or fp32, bf16, fp16, also for description
-    on_bad_image: OnBadImage = "skip"  # exit code 0; error: exit code 1
+    on_bad_image: keys.OnBadImage = "skip"  # exit code 0; error: exit code 1
 
 
 @dataclass
-class Search(Searching, Run):
+class Search(Searching, keys.Run):
     """Search your own images: images=<folder> query=<image or folder>. The first run describes the
     folder; later runs only new or changed images"""
 
     query: Path | None = None  # an image, or a folder of images; null: only update the index
     box: list[Number] | None = None  # [x1,y1,x2,y2] in pixels: the part of a single query
     certain: Number | None = None  # score a query's candidates until one is right by this, as 0.99
-    report_queries: CountOr0 = 50  # queries shown in report.html; 0: no report
-    report_pairs: CountOr0 = 5  # images of a query shown in it with their matches
+    report_queries: keys.CountOr0 = 50  # queries shown in report.html; 0: no report
+    report_pairs: keys.CountOr0 = 5  # images of a query shown in it with their matches
 
 
 @dataclass
@@ -272,7 +255,7 @@ class App(Searching):
 
 
 @dataclass
-class Demo(Run, Root):
+class Demo(keys.Run, keys.Root):
     """The whole job on images that it renders, on a CPU"""
 
     desc_name: Literal["photo", "sift"] = "photo"  # or sift, without a network

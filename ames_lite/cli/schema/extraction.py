@@ -4,23 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ames_lite.cli.schema.keys import (
-    Count,
-    Data,
-    Dataset,
-    Describing,
-    Extracting,
-    Named,
-    Number,
-    Overwrite,
-    PathText,
-    Planned,
-    Root,
-    Run,
-    Split,
-    Splits,
-    listed,
-)
+from ames_lite.cli.schema import keys
+from ames_lite.cli.schema.keys import Count, Dataset, Named, Number, PathText, Split, listed
 from ames_lite.retrieval.settings import (
     AqeSettings,
     DbaSettings,
@@ -34,7 +19,7 @@ from ames_lite.training.recipe import DetectorRecipe
 
 
 @dataclass
-class ExtractDescriptors(Planned, Overwrite, Extracting, Splits, Data):
+class ExtractDescriptors(keys.Planned, keys.Overwrite, keys.Extracting, keys.Splits, keys.Data):
     """Local descriptors of a data set, and global ones of the same pass"""
 
     backbone: Named = field(default_factory=Named)  # by default the backbone that desc_name= names
@@ -44,7 +29,7 @@ class ExtractDescriptors(Planned, Overwrite, Extracting, Splits, Data):
 
 
 @dataclass
-class ExtractGlobals(Planned, Overwrite, Extracting, Splits, Data):
+class ExtractGlobals(keys.Planned, keys.Overwrite, keys.Extracting, keys.Splits, keys.Data):
     """Global descriptors from local ones, or straight from images"""
 
     backbone: Named | None = None  # source=images: by default that of desc_name=, or cvnet
@@ -66,7 +51,7 @@ class ExtractGlobals(Planned, Overwrite, Extracting, Splits, Data):
 
 
 @dataclass
-class MergeHdf5(Overwrite, Splits, Data):
+class MergeHdf5(keys.Overwrite, keys.Splits, keys.Data):
     """Join the shards of an extraction (shard=1/8 …) to one store"""
 
     global_: str | None = None  # cls, vlad, …: shards of these, not of local descriptors
@@ -75,14 +60,14 @@ class MergeHdf5(Overwrite, Splits, Data):
 
 
 @dataclass
-class AppendDistractors(Overwrite, Data):
+class AppendDistractors(keys.Overwrite, keys.Data):
     """A data set with distractors behind its gallery"""
 
     globals: list[str] = listed("cls")  # global descriptors to join too; []: none
 
 
 @dataclass
-class FitBinarization(Overwrite, Data):
+class FitBinarization(keys.Overwrite, keys.Data):
     """A projection to bits (ITQ), for extraction with binarization="""
 
     split: Split = "train"  # the float store that it is fitted on
@@ -94,7 +79,7 @@ class FitBinarization(Overwrite, Data):
 
 
 @dataclass
-class BuildVocabulary(Overwrite, Data):
+class BuildVocabulary(keys.Overwrite, keys.Data):
     """A VLAD vocabulary from local descriptors"""
 
     desc_name: str = "sift"  # in the name of the vocabulary: vlad_{desc_name}_{domain}.npz
@@ -109,15 +94,14 @@ class BuildVocabulary(Overwrite, Data):
     max_images: int = 5000  # of each data set, sampled evenly; 0: all
     sample_per_cluster: int = 1000  # tokens per cluster that k-means looks at; 0: all
     seed: int = 0
-    size: Literal["vitg", "vitb"] | None = None  # of AnyLoc's recipes: ViT-g/14, layer 31, or
-    # ViT-B/14, layer 11
+    size: Literal["vitg", "vitb"] | None = None  # AnyLoc's: ViT-g/14, layer 31; ViT-B/14, layer 11
     layers: dict[str, Any] | None = None  # of AnyLoc's recipes
     expected: dict[str, Any] | None = None  # of a recipe: what the stores' provenance must say
     extraction: list[str] | None = None  # of a recipe: overrides of extract_descriptors
 
 
 @dataclass
-class FitWhitening(Overwrite, Data):
+class FitWhitening(keys.Overwrite, keys.Data):
     """A whitening of global descriptors, for whitening= of extract_globals"""
 
     desc_name: str = "sift"  # prefix of the descriptor files
@@ -134,7 +118,7 @@ Rerank = Literal["published", "mda", "aqe", "dba", "kreciprocal", "diffusion", "
 
 
 @dataclass
-class PrepareTopkGlobal(Planned, Overwrite, Data):
+class PrepareTopkGlobal(keys.Planned, keys.Overwrite, keys.Data):
     """Neighbour lists by global similarity"""
 
     desc_name: str = "dinov2"  # prefix of the files; superglobal: always cvnet
@@ -156,13 +140,13 @@ class PrepareTopkGlobal(Planned, Overwrite, Data):
 
 
 @dataclass
-class TrainDetector(Run, Describing, DetectorRecipe, Data):
-    """Train the detector (which patches count) on labelled images"""
+class OnLabelled(keys.Run, keys.Data):
+    """Training on labelled images."""
 
     dataset: Dataset = field(default_factory=Dataset)  # a training set: path,label lines
-    backbone: Named = field(default_factory=Named)  # frozen; a network with feature maps
+    backbone: Named = field(default_factory=Named)
     desc_name: str = "${backbone.name}"  # of the run directory
-    val_dataset: str | None = None  # a labelled data set; null: labels are held out
+    val_dataset: str | None = None  # a labelled data set to evaluate by; null: a share is held out
     val_images: Path | None = None  # folder of its images; null: its own
     val_share: float = 0.2  # share of the labels that is held out where val_dataset is null
     resume: Literal["auto", "never"] = "auto"  # output_dir's run is resumed; never: it must be new
@@ -171,7 +155,14 @@ class TrainDetector(Run, Describing, DetectorRecipe, Data):
 
 
 @dataclass
-class PrepareDataset(Overwrite, Root):
+class TrainDetector(OnLabelled, keys.Describing, DetectorRecipe):
+    """Train the detector (which patches count) on labelled images"""
+
+    backbone: Named = field(default_factory=Named)  # frozen; a network with feature maps
+
+
+@dataclass
+class PrepareDataset(keys.Overwrite, keys.Root):
     """Image lists and ground truth of your own folder"""
 
     images: Path | None = None  # the folder of the pictures, or of the gallery's
@@ -180,8 +171,8 @@ class PrepareDataset(Overwrite, Root):
     query_images: Path | None = None  # the queries' folder; null: as the column split says, or all
     queries: Path | None = None  # an image list: these are the queries, in this order
     gallery: Path | None = None  # an image list: this is the gallery, in this order
-    kind: str | None = None  # folders, labels, pairs, coordinates, frames, matrix, qrels; null: as
-    # the header or the suffix says
+    kind: str | None = None  # folders, labels, pairs, coordinates, frames, matrix, qrels; null: by
+    # header or suffix
     radius: Number | None = None  # coordinates: metres within which an image is right; null: 25
     tolerance: int | None = None  # frames: |i - j| up to which an image is right; has to be given
     protocol: str | None = None  # revisitop, instance, gldv2, vpr_all, vpr (queries without
@@ -197,7 +188,7 @@ class PrepareDataset(Overwrite, Root):
 
 
 @dataclass
-class PrepareSet(Overwrite, Data):
+class PrepareSet(keys.Overwrite, keys.Data):
     """Image lists and ground truth of a public set, from its official layout. amstertime takes
     swap=true (the other direction) here and in every later command; what the reader is told can be
     changed: dataset.options.radius=10.0"""
@@ -206,7 +197,7 @@ class PrepareSet(Overwrite, Data):
 
 
 @dataclass
-class CompressStore(Data):
+class CompressStore(keys.Data):
     """Keep local descriptors as product codes, an eighth of the bytes; readers decode them"""
 
     split: Split = "gallery"  # whose store is replaced, once the new one is whole
@@ -214,7 +205,7 @@ class CompressStore(Data):
 
 
 @dataclass
-class CheckStore(Splits, Data):
+class CheckStore(keys.Splits, keys.Data):
     """Check stores, image lists, neighbours and ground truth (exit code 3: faults found)"""
 
     store: Path | None = None  # one store by its path; null: all files of the data set

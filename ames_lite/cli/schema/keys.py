@@ -7,6 +7,7 @@ key `global`.
 
 import inspect
 import re
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from operator import attrgetter
@@ -176,6 +177,11 @@ class Key(NamedTuple):
     def path(self) -> bool:
         """Whether its texts are paths."""
         return self.mark == "path" or has_paths(self.hint)
+
+
+def some_of(config: object, names: Iterable[str]) -> dict[str, Any]:
+    """The values of these fields of a configuration, by name."""
+    return {name: getattr(config, name) for name in names}
 
 
 @cache
