@@ -70,7 +70,7 @@ OWNERS = {
     "starlette": ["ames_lite/search/web.py"],
     "uvicorn": ["ames_lite/search/web.py"],
     "pydantic": ["ames_lite/search/server/forms.py", "ames_lite/search/server/routes.py"],
-    "prometheus_client": ["ames_lite/search/server/metrics.py"],
+    "prometheus_client": ["ames_lite/search/server/routes.py"],
     "mteb": ["ames_lite/interop/mteb.py"],
     "datasets": ["ames_lite/interop/hugging_face.py"],
     "sentence_transformers": [],

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import asdict, replace
-from functools import cache, lru_cache, reduce
+from functools import cache, lru_cache, partial, reduce
 from importlib import import_module
 from operator import getitem
 from pathlib import Path, PurePosixPath
@@ -282,8 +282,8 @@ def _composed(
 ) -> tuple[DictConfig, dict[str, Any]]:
     """The configuration with its groups chosen, and its values (not to be changed)."""
     folder, others = search_path(name)
-    found = initialize_config_dir(folder, version_base="1.3", job_name=name)
-    with _explained(name), _bare(), found:
+    at = partial(initialize_config_dir, folder, version_base="1.3", job_name=name)
+    with _explained(name), _bare(), at():
         composed = hydra_compose(name, [*groups, *others])
     return composed, _contents(name, composed, [])
 
@@ -303,13 +303,9 @@ def _bare() -> Iterator[None]:
 @cache
 def _register(name: str) -> None:
     """Let Hydra find a schema: `- schema/evaluate` in the defaults of a configuration."""
-    node: dict[str, Any] = {}
+    node = OmegaConf.create()
     for key, about in keys_of(SCHEMAS[name]).items():
-        *parents, last = key.split(".")
-        inner = node
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[last] = about.default
+        OmegaConf.update(node, key, about.default)
     store: Any = ConfigStore.instance()
     store.store(name, node, "schema", "_global_")
     # Hydra copies all of it for every configuration, and again what it takes out.

@@ -1,9 +1,7 @@
-"""`make demo`: the whole job on images that it renders, on a CPU, without a download.
-
-render → extract → global descriptors → neighbour lists → train → tune → evaluate, of photographs'
-descriptors (backbone=photo) or of RootSIFT. Every step but the first is a command, printed as it is
-given. λ and γ of the head and of the baselines are chosen on a rendered validation set; the test
-world is evaluated once. A dataset whose name ends in -train is one to train on.
+"""`make demo`: the whole job on images that it renders, on a CPU, without a download: render →
+extract → global descriptors → neighbour lists → train → tune → evaluate, with backbone=photo or
+RootSIFT. Every step but the first is a command, which is printed. λ and γ of all models are chosen
+on a rendered validation set; the test world is evaluated once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -81,6 +79,7 @@ def rank_photo(step: Steps, name: str, whitening: Path) -> None:
 
 
 def _is_training(name: str) -> bool:
+    """Whether a dataset is one to train on."""
     return name.endswith("-train")
 
 
@@ -95,10 +94,9 @@ def _rank(step: Steps, name: str, *given: str) -> None:
 
 
 def _prepare_sift(step: Steps, name: str, workers: int, released: bool) -> None:
-    how: dict[str, Any] = {"descriptors": DESCRIPTORS}
-    if released:
-        how = {"vocabulary": released_vocabulary("sift", "ames")}
-    prepare_sift(step, name, workers, **how)
+    vocabulary = released_vocabulary("sift", "ames") if released else None
+    descriptors = 0 if released else DESCRIPTORS
+    prepare_sift(step, name, workers, vocabulary=vocabulary, descriptors=descriptors)
 
 
 def _prepare_photo(step: Steps, name: str, workers: int, released: bool) -> None:
@@ -145,7 +143,7 @@ def run(config: Demo) -> None:
         given = [f"model={model}", *chosen]
         given += [f"weights={heads[model]}"] if model in heads else []
         tuned = trains or model in BASELINES
-        results[model] = _tune_and_evaluate(step, model, given, folder, results, tuned=tuned)
+        results[model] = _tune_and_evaluate(step, model, given, folder, results, tuned)
     summarize(results, folder, recipe.neighbors, None if trains else "the heads' came with them")
 
 
@@ -165,8 +163,7 @@ def _tune_and_evaluate(
     model: str,
     given: Sequence[str],
     folder: Path,
-    others: Mapping[str, Any],
-    *,
+    done: Mapping[str, Any],
     tuned: bool,
 ) -> Any:
     """λ and γ on the validation world, then the test world; the head's report shows the others.
@@ -180,7 +177,7 @@ def _tune_and_evaluate(
         chosen += [f"lamb={row.lamb}", f"temp={row.temp}", "report_queries=0"]
     if (output / RESULTS).is_file():
         return read_results(output)
-    lines = [(name, found["rows"][0]["metrics"]) for name, found in others.items()]
+    lines = [(name, found["rows"][0]["metrics"]) for name, found in done.items()]
     return step("evaluate", "dataset=synthetic", *chosen, f"output_dir={output}", comparisons=lines)
 
 

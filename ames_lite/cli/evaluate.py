@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ames_lite.cli.compose import as_dict, given_words
-from ames_lite.cli.results import exports_of, finish
+from ames_lite.cli.results import Lines, exports_of, finish
 from ames_lite.cli.schema.evaluation import Evaluate, Scored, Searching
 from ames_lite.cli.schema.jobs import Rerank
 from ames_lite.cli.schema.keys import Named
@@ -36,7 +36,6 @@ from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions, verifie
 
 NUM_RERANK = 400  # where neither num_rerank= nor a tuned choice says
 OF_RERANKING = ("weights", "num_rerank", "lamb", "temp", "tuned", "scores")
-Lines = Sequence[tuple[str, dict[str, float]]]
 
 
 def run(config: Evaluate, comparisons: Lines = ()) -> dict[str, Any]:

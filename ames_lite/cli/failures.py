@@ -20,9 +20,9 @@ from ames_lite.datasets.layout import DatasetFiles
 from ames_lite.errors import BadInput, ConfigError, MissingFile, check_config, require
 from ames_lite.evaluation import report
 from ames_lite.evaluation.evaluator import check_exports
-from ames_lite.evaluation.metrics import Floats
+from ames_lite.evaluation.metrics import Floats, best_ranks
 from ames_lite.evaluation.page import PagePictures
-from ames_lite.evaluation.report import Shown, write_report
+from ames_lite.evaluation.report import Shown, pick_row, write_report
 from ames_lite.evaluation.results_file import Rankings, read_results, reread, results_path
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,9 @@ def opened(config: OfResults, run: Path) -> Opened:
     ran = settings_of(results, config, where)
     files, protocol = dataset_files(ran), protocol_of(ran)
     setting = check_exports((), protocol, None if config.setting == "auto" else config.setting)
-    place = _chosen_row(results, config.row, protocol.main, where)
+    row, count = config.row, len(results["rows"])
+    check_config(0 <= row <= count, f"row={row}", f"1 to {count}, or 0: the best", where=where)
+    place = row - 1 if row else pick_row(results["rows"], protocol.main)
     scores = _scores_of(ran, config, where)
     read = partial(reread, results, where, files, protocol, ran.neighbors, scores)
     return Opened(ran, files, setting, place, read)
@@ -121,19 +123,12 @@ def _scores_of(ran: Evaluate, config: OfResults, where: Path) -> Path:
     return path / SCORES if path.is_dir() else path
 
 
-def _chosen_row(results: Mapping[str, Any], row: int, metric: str, where: Path) -> int:
-    """The place of `row=` among the rows. Raises ConfigError for one that is not there."""
-    count = len(results["rows"])
-    check_config(0 <= row <= count, f"row={row}", f"1 to {count}, or 0: the best", where=where)
-    return row - 1 if row else failures.pick_row(results["rows"], metric)
-
-
 def choose(
     found: Rankings, place: int, setting: str, count: int
 ) -> tuple[dict[str, list[int]], list[str]]:
     """Rows of the queries of KINDS, and what is to be said of them and of all."""
     both = found.row(place)
-    before, after = (failures.best_ranks(one.hits[setting]) for one in both)
+    before, after = (best_ranks(one.hits[setting]) for one in both)
     right, wrong = int((after == 1).sum()), int((after > 1).sum())
     if not right + wrong:
         raise BadInput("no query has a correct image in this setting", where=found.where)

@@ -17,9 +17,7 @@ def run(config: FitWhitening) -> None:
     labels = None
     if config.method == "within_class":
         labels = read_image_list(files.image_list(split)).labels
-    names, output = (
-        names_of_published(files, split, source),
-        files.whitening_path(kind, files.folder),
-    )
+    names = names_of_published(files, split, source)
+    output = files.whitening_path(kind, files.folder)
     path = fit_whitening(source, output, labels=labels, names=names, **some_of(config, SETTINGS))
     print(f"whitening: {path}")

@@ -1,8 +1,6 @@
-"""dataset=folder: a custom dataset is prepared on first use, and remembers how it is evaluated.
-
-With images= and labels= a command prepares missing lists, as prepare_dataset does; lists that are
-there must come from these images and labels. `dataset.json` provides what the command line leaves
-open: protocol, role, and the images' folder.
+"""dataset=folder: a custom dataset is prepared on first use, from images= and labels=, which lists
+that are there must come from. `dataset.json` remembers what the command line leaves open: protocol,
+role, and the images' folder.
 """
 
 from dataclasses import asdict

@@ -2,8 +2,7 @@
 
 Lists → local descriptors → vocabulary → global descriptors → neighbour lists → every reranker, with
 λ and γ that were chosen elsewhere. All that is missing is one message before any long work. Each
-step is printed as a command; files that are complete are compared with what this run would make,
-not made again. Results go to a new run directory.
+step is printed as a command; complete files are compared with what this run would make, and kept.
 """
 
 from collections.abc import Callable, Container, Iterable, Sequence

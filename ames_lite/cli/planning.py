@@ -37,6 +37,7 @@ from ames_lite.stores.global_store import GlobalStore
 from ames_lite.stores.row_layout import globals_layout, num_bytes, say_bytes, store_layout
 
 Names = Sequence[str]
+Size = Callable[[Names], int]  # bytes of what is written of these images
 PROBED_ROWS = 1024  # of global descriptors that are read
 VLAD_CLUSTERS = 32  # where no vocabulary says otherwise
 ADVICE = (
@@ -138,10 +139,7 @@ def _globals(config: ExtractGlobals) -> list[Need]:
 
 
 def _images(
-    config: ExtractDescriptors | ExtractGlobals,
-    backbone: Backbone,
-    size: Callable[[Names], int],
-    dim: int,
+    config: ExtractDescriptors | ExtractGlobals, backbone: Backbone, size: Size, dim: int
 ) -> list[Need]:
     """Stages that describe images; the network is loaded once, for the first. size: bytes."""
     files, splits = dataset_files(config), chosen_splits(config)

@@ -1,8 +1,6 @@
-"""`python scripts/prepare_dataset.py`: image lists and ground truth of a custom dataset.
-
-Writes gallery.txt, query.txt, gnd_<name>.json and dataset.json, which says what they were made from
-and which protocol evaluates them, to data_root/<name>. With val_share=, class folders become a
-training set and a validation set.
+"""`python scripts/prepare_dataset.py`: image lists and ground truth of a custom dataset, and
+dataset.json, which says what they were made from and which protocol evaluates them, written to
+data_root/<name>. With val_share=, class folders become a training set and a validation set.
 """
 
 from collections import Counter

@@ -24,6 +24,7 @@ from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.io.json_file import write_json_file
 from ames_lite.records import PairScores
 
+Lines = Sequence[tuple[str, dict[str, float]]]  # of a report: names and metrics
 SHOWN = 10  # queries of a kind in the report of a global ranking
 
 
@@ -39,7 +40,7 @@ def finish(
     data: ListData,
     scores: PairScores,
     results: dict[str, Any],
-    comparisons: Sequence[tuple[str, dict[str, float]]],
+    comparisons: Lines,
     views: PairViews | None = None,
 ) -> dict[str, Any]:
     """Print the table; write the report, the exports and, last, results.json; return the results.
@@ -62,11 +63,7 @@ def finish(
 
 
 def _report(
-    config: Evaluate,
-    data: ListData,
-    found: Rankings,
-    comparisons: Sequence[tuple[str, dict[str, float]]],
-    views: PairViews | None,
+    config: Evaluate, data: ListData, found: Rankings, comparisons: Lines, views: PairViews | None
 ) -> None:
     shown = Shown(config.report_queries, config.report_images, config.report_pairs)
     how: dict[str, Any] = {}

@@ -28,16 +28,12 @@ def build_index(config: Search) -> None:
 
 def run(config: Search) -> Found | None:
     """Index and search as configured; returns what was found, None without a query."""
-    images, box, asks = (
-        searching.images_folder(config.images),
-        _box(config),
-        config.query is not None,
-    )
+    images, box = searching.images_folder(config.images), _box(config)
     if config.query is not None:
         root, _, notes = list_queries(config.query)
         if root != images:  # of that folder the index says it
             print("\n".join(notes), end="\n" * bool(notes))
-    with closing(searching.open_folder(config, ranks=asks, certain=config.certain)) as folder:
+    with closing(searching.open_folder(config, config.query is not None, config.certain)) as folder:
         bad, found = dict(folder.failed), None
         if folder.model is not None:
             found = _search(config, folder, folder.model, box)

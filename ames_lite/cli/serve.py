@@ -31,8 +31,7 @@ def run(config: Serve) -> None:
         require(root.is_dir(), "a folder of roots= is missing", where=root, expected="a folder")
     if config.images is not None:
         searching.images_folder(config.images)
-    from ames_lite.search.server.metrics import Metrics
-    from ames_lite.search.server.routes import build_web
+    from ames_lite.search.server.routes import Metrics, build_web
     from ames_lite.search.server.service import Limits, Service
     from ames_lite.search.web import address_of, listen, server_of
 

@@ -22,7 +22,7 @@ from ames_lite.cli import asks_help, print_any_text, print_help
 from ames_lite.cli.compose import as_dict, compose, given_words
 from ames_lite.cli.own_folder import OPTION, settle
 from ames_lite.cli.remedies import THE_SET, Files, with_commands
-from ames_lite.cli.schema.keys import Data, Dataset, Root, Run, Splits
+from ames_lite.cli.schema.keys import Data, Dataset, Root, Run, Splits, some_of
 from ames_lite.cli.spellings import in_our_words
 from ames_lite.cli.steps import REMEDY, make_missing
 from ames_lite.datasets.layout import SPLITS
@@ -147,19 +147,10 @@ def _files(config: Data, images: Path | None = None) -> Files:
         where = word("name", dataset.folder), word("data_root", root)
         page = page.replace("name=<name>", " ".join(map(shell_word, where)))
     found = config.images or images
-    return Files(
-        data_root=root,
-        option=dataset.option,
-        swapped=dataset.swap,
-        folder=dataset.lists_folder,
-        desc_name=config.desc_name,
-        page=page,
-        ground_truth_of=dataset.ground_truth_of,
-        skip_queries=dataset.skip_queries,
-        image_folder=dataset.images_folder,
-        dataset=dataset,
-        images=found and found.absolute(),
-    )
+    how = some_of(dataset, ("option", "ground_truth_of", "skip_queries"))
+    how |= {"folder": dataset.lists_folder, "image_folder": dataset.images_folder}
+    how |= {"data_root": root, "desc_name": config.desc_name, "page": page, "swapped": dataset.swap}
+    return Files(dataset=dataset, images=found and found.absolute(), **how)
 
 
 def dataset_named(name: str, folder: str = "own") -> Dataset:

@@ -55,17 +55,15 @@ def _options(
         word = rest.pop(0)
         name, equals, value = word.partition("=")
         key = name.removeprefix("--")
-        if key not in options:
+        if key not in options or not (equals or name.startswith("--")):
             yield word, None, []
         elif equals:
             yield word, key, [value]
-        elif name.startswith("--"):
+        else:
             values = []
             while rest and not rest[0].startswith("-") and "=" not in rest[0]:
                 values.append(rest.pop(0))
             yield " ".join([word, *values]), key, values
-        else:
-            yield word, None, []
 
 
 def _replaced(word: str, option: Any, values: list[str]) -> list[str]:

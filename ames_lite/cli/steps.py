@@ -15,6 +15,8 @@ from ames_lite.cli.compose import compose
 from ames_lite.errors import MissingFile
 from ames_lite.io.overrides import shell_word, word
 
+Explain = Callable[[str], str]  # makes a message one with commands
+More = Mapping[str, Sequence[str]]  # further words for a command
 REMEDY = re.compile(r"^  remedy: +python (?:extract|scripts)/(\w+)\.py ([^<\n]*)$", re.MULTILINE)
 
 
@@ -50,11 +52,7 @@ def words(config: object, *names: str) -> list[str]:
     return [word(key, value) for key, value in found.items() if value is not None]
 
 
-def make_missing(
-    work: Callable[[], Any],
-    explain: Callable[[str], str],
-    more: Mapping[str, Sequence[str]] | None = None,
-) -> Any:
+def make_missing(work: Callable[[], Any], explain: Explain, more: More | None = None) -> Any:
     """The result of the work, once the remedies of its missing files were run, and of theirs.
     explain: makes a message one with commands; more: further words for a command. Raises the
     MissingFile that no command mends.
@@ -67,12 +65,7 @@ def make_missing(
             _mend(error, explain, more or {}, done)
 
 
-def _mend(
-    error: MissingFile,
-    explain: Callable[[str], str],
-    more: Mapping[str, Sequence[str]],
-    done: set[str],
-) -> None:
+def _mend(error: MissingFile, explain: Explain, more: More, done: set[str]) -> None:
     """Run the remedy, or where it misses something itself, the remedy of that alone: what was asked
     for is then tried first, since one pass may make several files.
     """

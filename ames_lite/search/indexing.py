@@ -102,10 +102,10 @@ def index_images(
 def compare(
     files: Sequence[ImageFile],
     known: Mapping[str, Entry],
-    looked_ns: int,
+    looked: int,
     digest: Callable[[str], str],
 ) -> Changes:
-    """What changed since the folder was listed, at looked_ns. A file that was touched, or that
+    """What changed since the folder was listed, at `looked` (ns). A file that was touched, or that
     changed within a tick of that moment and so may have the same time, is compared by the digest of
     its bytes.
     """
@@ -115,7 +115,7 @@ def compare(
         if entry is None or entry.size != file.size:
             todo.append(file)
             continue
-        if entry.mtime_ns != file.mtime_ns or file.mtime_ns > looked_ns - TICK_NS:
+        if entry.mtime_ns != file.mtime_ns or file.mtime_ns > looked - TICK_NS:
             hashed = True
             if digest(file.name) != entry.digest:
                 todo.append(file)

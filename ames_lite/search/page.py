@@ -4,6 +4,7 @@ so nothing on it says which images are right.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from ames_lite.search.image_search import Found, Hits, Ranker
 from ames_lite.search.index import OpenIndex
 
 ABSENT = "not in this gallery"
+Probability = npt.NDArray[np.float64] | None
 
 
 def write_search_page(
@@ -25,7 +27,7 @@ def write_search_page(
     images: Path,
     *,
     facts: Mapping[str, str],
-    probability: npt.NDArray[np.float64] | None,
+    probability: Probability,
     absent: npt.NDArray[np.bool_],
     not_indexed: Mapping[str, str],
     num_shown: int,
@@ -58,17 +60,10 @@ def write_search_page(
         marks = [ABSENT] if absent[q] else []
         picture = pictures.number(found.root / name, pair, found.box)
         shown.append(QueryView(name, picture, _about(found, q), None, marks, [tiles], of_query))
-    content = {
-        "title": f"Search in {images.name}",
-        "facts": facts,
-        "num_queries": len(found.queries),
-        "num_shown": num_shown,
-        "num_candidates": hits.ids.shape[1],
-        "box": found.box,
-        "calibrated": probability is not None,
-        "failed": found.failed,
-        "not_indexed": not_indexed,
-    }
+    content: dict[str, Any] = {"title": f"Search in {images.name}", "facts": facts}
+    content |= {"num_queries": len(found.queries), "num_candidates": hits.ids.shape[1]}
+    content |= {"num_shown": num_shown, "calibrated": probability is not None}
+    content |= {"failed": found.failed, "not_indexed": not_indexed, "box": found.box}
     queries = Queries(shown, ("Found",), NOTE if num_pairs else "")
     page = render_page("search.html.j2", Path(__file__).parent, content, queries, pictures)
     return pages.write_page(path, page)
@@ -103,22 +98,13 @@ def pair_page(found: Found, hits: Hits, place: int, images: Path, views: PairVie
 
 
 def _tile(
-    gallery: Sequence[str],
-    hits: Hits,
-    at: tuple[int, int],
-    picture: int,
-    probability: npt.NDArray[np.float64] | None,
+    gallery: Sequence[str], hits: Hits, at: tuple[int, int], picture: int, probability: Probability
 ) -> Tile:
     score, sim = (pages.say_score(float(values[at])) for values in (hits.scores, hits.sims))
     said = f"score {score}, sim {sim}"
-    return Tile(
-        gallery[hits.ids[at]],
-        picture,
-        rank=at[1] + 1,
-        before=int(hits.global_rank[at]),
-        tag="",
-        said=said if probability is None else f"{said}, p {probability[at]:.2f}",
-    )
+    said += "" if probability is None else f", p {probability[at]:.2f}"
+    before = int(hits.global_rank[at])
+    return Tile(gallery[hits.ids[at]], picture, at[1] + 1, before, tag="", said=said)
 
 
 def _about(found: Found, q: int) -> str:

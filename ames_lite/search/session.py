@@ -18,6 +18,7 @@ from ames_lite.search.image_search import Found, Hits, Ranker, search_images
 from ames_lite.search.index import OpenIndex
 from ames_lite.search.page import pair_page, views_of
 
+Absent = Callable[[Hits], npt.NDArray[np.bool_]]  # [Q] of lists in the order of a ranker's settings
 KEPT = 64  # queries whose candidates are remembered
 
 
@@ -52,14 +53,8 @@ class Session:
     """Thread by thread. Raises UserError, and goes on."""
 
     def __init__(
-        self,
-        images: Path,
-        index: Path,
-        backbone: Backbone,
-        ranker: Ranker,
-        absent: Callable[[Hits], npt.NDArray[np.bool_]],
+        self, images: Path, index: Path, backbone: Backbone, ranker: Ranker, absent: Absent
     ) -> None:
-        """absent: [Q] of lists in the order of the ranker's settings."""
         self.images, self._index = images, index
         self._backbone, self._ranker, self._absent = backbone, ranker, absent
         self._lock, self._searched = RLock(), lru_cache(KEPT)(self._search)

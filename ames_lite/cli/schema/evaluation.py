@@ -162,9 +162,7 @@ class PlaceRecognition(keys.Planned, keys.Heads, keys.Run, keys.Extracting, keys
     title: str | None = None  # of the run directory; null: the names of the sets
     sets: list[str] = listed()  # data sets, in the table's order; <set>:swap: its other direction
     skip_missing: bool = False  # true: skip sets whose files are missing, with a message
-    size: str | None = (
-        None  # of AnyLoc's experiments: vitg (ViT-g/14, layer 31), vitb (ViT-B/14, 11)
-    )
+    size: str | None = None  # AnyLoc's experiments: vitg (ViT-g/14, layer 31), vitb (ViT-B/14, 11)
     layers: dict[str, Any] = field(default_factory=lambda: {"vitg": 31, "vitb": 11})
     # of AnyLoc's experiments
     domain: str = "own"  # in the names of the global descriptors, as each vocabulary makes others

@@ -23,9 +23,7 @@ class ImportFeatures(keys.Overwrite, keys.Data):
     desc_name: str = "imported"  # prefix of the files; in provenance what the descriptors are
     split: Split = "gallery"  # whose store is written
     names: Path | None = None  # the image list; null: the data set's, or all that have features
-    global_: str | None = (
-        None  # import global descriptors, under this name (cls, vlad); null: local
-    )
+    global_: str | None = None  # import global descriptors, by this name (cls, vlad); null: local
     top_k: Count | None = None  # strongest descriptors that are kept; null: all
     packed: bool | None = None  # uint8 descriptors: true: packed bits, false: numbers
     pixels: Literal["centre", "corner"] = "centre"  # of a pixel, where x, y are whole numbers:
@@ -82,9 +80,7 @@ class Finetune(OnLabelled, keys.Extracting, FinetuneRecipe):
     images=<class folders> labels=folders"""
 
     backbone: Named = field(default_factory=Named)  # efficientnet_lite0, or a DINOv2
-    split: Literal["images", "classes"] = (
-        "images"  # held out: images of every class, or whole classes
-    )
+    split: Literal["images", "classes"] = "images"  # held out: images of each class, or classes
     val_share: float = 0.2  # of the images, or of the classes, where val_dataset is null
     precision: Precision = "fp32"  # of the network, not of the loss; auto: bf16 where native
     cache_gib: float = 4.0  # memory for features of frozen blocks: of the held-out images, and with

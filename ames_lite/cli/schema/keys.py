@@ -1,8 +1,6 @@
-"""What the commands' keys are declared with; the keys that several commands share.
-
-A command's keys are the fields of a dataclass: their types, their defaults, which may be
-interpolations of Hydra, and, in the comments behind and below them, their help. `global_` is the
-key `global`.
+"""What the commands' keys are declared with, and those that several commands share: the fields of a
+dataclass, with their types, their defaults, which may be interpolations of Hydra, and, in the
+comments behind and below them, their help. `global_` is the key `global`.
 """
 
 import inspect

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from ames_lite.errors import ConfigError
 from ames_lite.io.overrides import word
 
+_hints = cache(get_type_hints)
 WORDS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -110,15 +111,10 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else word("", value).removeprefix("=")
 
 
-@cache
-def _hints(schema: Any) -> dict[str, Any]:
-    return get_type_hints(schema)
-
-
 def built(schema: Any, values: dict[str, Any], prefix: str = "") -> Any:
     """The dataclass with these values. Raises ConfigError for what it does not have or take."""
-    hints = {one.name: _hints(schema)[one.name] for one in fields(schema)}
-    names = {field.removesuffix("_"): field for field in hints}
+    hints = _hints(schema)
+    names = {one.name.removesuffix("_"): one.name for one in fields(schema)}
     odd = sorted(set(values) - set(names))
     if odd:
         expected = f"some of {', '.join(names)}"

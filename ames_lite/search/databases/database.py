@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from socket import create_connection
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -54,11 +54,9 @@ def is_address(text: str) -> bool:
 def open_database(
     address: str, *, create: bool = False, name_field: str = "name", token: str | None = None
 ) -> "VectorDatabase":
-    """Open a collection. Raises BadInput, MissingFile, ConfigError; a database that does not answer
-    is an error within 5 seconds.
-
-    create: it may be missing, the first upsert makes it. name_field: the column of the names, of a
-    collection made elsewhere. token: API key; None: that of the environment.
+    """Open a collection. create: it may be missing, the first upsert makes it. name_field: the
+    column of the names, of a collection made elsewhere. token: API key; None: that of the
+    environment. Raises BadInput, MissingFile, ConfigError; no answer is an error within 5 seconds.
     """
     kind, _, rest = address.partition(":")
     uri, _, collection = rest.rpartition("#")
@@ -97,7 +95,7 @@ def _reach(uri: str, port: int, where: str) -> None:
         create_connection((url.hostname or "", url.port or port), Client.WAIT).close()
 
 
-class VectorDatabase:
+class VectorDatabase(AbstractContextManager["VectorDatabase"]):
     """An open collection. Methods raise BadInput, MissingFile where there is no collection."""
 
     def __init__(self, where: str, client: Client, dim: int | None, name_field: str) -> None:
@@ -173,9 +171,6 @@ class VectorDatabase:
 
     def close(self) -> None:
         self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from html import escape
 from typing import Any, TypeVar
 
+import prometheus_client as prometheus
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import ValidationError
@@ -18,7 +19,6 @@ from pydantic.json_schema import models_json_schema
 
 from ames_lite.errors import BadInput, UserError
 from ames_lite.search.server.forms import Found, Options, Rerank, Reranked, Search
-from ames_lite.search.server.metrics import Metrics
 from ames_lite.search.server.service import Limits, Service
 from ames_lite.search.server.sources import Upload, plain
 from ames_lite.search.web import ClientDisconnect, guarded, limit_body
@@ -35,8 +35,37 @@ FILES: dict[str, Any] = {
     "required": ["query", "documents"],
     "properties": {"query": FILE, "documents": {"type": "array", "items": FILE}},
 }
+BATCHES = (1, 2, 4, 8, 16, 32, 64)  # requests of a call, bounds of the histogram
 PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title><h1>{title}</h1>
 <p>All forms: <a href="openapi.json">openapi.json</a></p><ul>{rows}</ul>"""
+
+
+class Metrics:
+    """What a server counts, for Prometheus."""
+
+    kind = prometheus.CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = prometheus.CollectorRegistry()
+        kept: Any = {"registry": self._registry}
+        prometheus.ProcessCollector(**kept)  # CPU, memory, on Linux
+        about = "Answers, by path and status"
+        self._requests = prometheus.Counter("ames_requests", about, ["path", "status"], **kept)
+        about = "From a request to its answer"
+        self._seconds = prometheus.Histogram("ames_request_seconds", about, ["path"], **kept)
+        self.open = prometheus.Gauge("ames_open_requests", "Requests that are worked on", **kept)
+        kept["buckets"], about = BATCHES, "Requests of a call"
+        self._together = prometheus.Histogram("ames_batch_requests", about, **kept)
+
+    def count(self, path: str, status: int, seconds: float) -> None:
+        self._requests.labels(path, str(status)).inc()
+        self._seconds.labels(path).observe(seconds)
+
+    def note_batch(self, requests: int) -> None:
+        self._together.observe(requests)
+
+    def text(self) -> bytes:
+        return prometheus.generate_latest(self._registry)
 
 
 def build_web(

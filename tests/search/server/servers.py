@@ -27,8 +27,7 @@ for package in ("fastapi", "httpx", "prometheus_client", "python_multipart"):
 import httpx as httpx  # noqa: E402
 
 from ames_lite.search.server.forms import MOST_DESCRIPTORS as MOST_DESCRIPTORS  # noqa: E402
-from ames_lite.search.server.metrics import Metrics  # noqa: E402
-from ames_lite.search.server.routes import build_web  # noqa: E402
+from ames_lite.search.server.routes import Metrics, build_web  # noqa: E402
 from ames_lite.search.server.service import Limits, Service  # noqa: E402
 from ames_lite.search.web import address_of, listen, server_of  # noqa: E402
 
