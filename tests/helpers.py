@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from ames_lite.cli import run
 from ames_lite.runtime import peak_memory_mib
@@ -38,6 +39,14 @@ def touch(folder: Path, names: Iterable[str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return folder
+
+
+def copy_small(image: Path, target: Path) -> None:
+    """An image at 160 pixels, of which few descriptors are made soon."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(image) as opened:
+        opened.thumbnail((160, 160))
+        opened.save(target)
 
 
 def main_of(name: str) -> Callable[[Sequence[str]], int]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 law = settings(
     derandomize=True,
-    max_examples=int(os.environ.get("LAW_EXAMPLES", 60)),
+    max_examples=int(os.environ.get("LAW_EXAMPLES", 30)),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

@@ -44,6 +44,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_plain_loop_of_the_same_run_is_what_a_target_is_a_ratio_to(
     results: dict[str, Any],
 ) -> None:

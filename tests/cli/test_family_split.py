@@ -31,7 +31,7 @@ from ames_lite.io.digest import file_digest
 from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.training.recipe import Recipe
 from tests.conftest import SIFT, TinyWorld
-from tests.helpers import main_of
+from tests.helpers import copy_small, main_of
 from tests.pages import Page
 
 pytestmark = pytest.mark.usefixtures("no_plots")
@@ -45,12 +45,9 @@ def pool(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Pat
     images = read_image_list(source / "train.txt")
     assert images.labels is not None
     for name, label in zip(images.names, images.labels.tolist(), strict=True):
-        target = root / "pool" / f"landmark {label}" / Path(name).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / name, target)
-    (root / "others").mkdir()
+        copy_small(source / name, root / "pool" / f"landmark {label}" / Path(name).name)
     for name in read_image_list(tiny_world.folder() / "gallery.txt").names[-3:]:
-        shutil.copy(tiny_world.folder() / name, root / "others")
+        copy_small(tiny_world.folder() / name, root / "others" / Path(name).name)
     labels = sorted(set(images.labels.tolist()))
     rows = [
         f"landmark {n},pair {i // 2},{'tower' if i < 8 else 'gate'}\n" for i, n in enumerate(labels)

@@ -29,7 +29,7 @@ from ames_lite.training.recipe import Recipe
 from ames_lite.training.state import Watch
 from ames_lite.training.trainer import Trainer
 from tests.conftest import TinyWorld
-from tests.helpers import main_of
+from tests.helpers import copy_small, main_of
 from tests.stores.files import rewritten
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -270,12 +270,9 @@ def class_folders(world: TinyWorld, folder: Path) -> Path:
     images = read_image_list(source / "train.txt")
     assert images.labels is not None
     for name, label in zip(images.names[:28], images.labels[:28], strict=True):
-        target = folder / f"landmark, {label}" / Path(name).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / name, target)
-    (folder / "distractor").mkdir()
+        copy_small(source / name, folder / f"landmark, {label}" / Path(name).name)
     for name in images.names[:2]:
-        shutil.copy(source / name, folder / "distractor" / f"x{Path(name).name}")
+        copy_small(source / name, folder / "distractor" / f"x{Path(name).name}")
     return folder
 
 

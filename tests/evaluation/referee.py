@@ -103,7 +103,8 @@ def reranked_ids(
     ranking = []
     for q in range(len(neighbors.ids)):
         junk = lists_of(truth, setting, q)[1]
-        entries = [(int(i), s) for i, s in zip(neighbors.ids[q], neighbors.sims[q], strict=True)]
+        ids, sims = neighbors.ids[q].tolist(), neighbors.sims[q]
+        entries = list(zip(ids, sims, strict=True))
         entries = [e for e in entries if e[0] not in junk] + [e for e in entries if e[0] in junk]
         head, tail = entries[:num_rerank], entries[num_rerank:]
         head.sort(key=lambda entry: -score(entry[1], logit_of(q, entry[0]), lamb, temp))

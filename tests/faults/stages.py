@@ -165,11 +165,18 @@ STAGES = {
 }
 
 
+def make_shards(server: Server, world: Path) -> None:
+    """What `merge` joins."""
+    if not (world / "data/synthetic").exists():
+        render_world(SETS["synthetic"], world / "data/synthetic", "synthetic")
+    for shard in ("1/2", "2/2"):
+        _run(server, world, "extract_descriptors", *OF_SET, SIDES, *SIFT, WORKERS, f"shard={shard}")
+
+
 def make_small_world(server: Server, world: Path) -> None:
     """What stages that need no training set use, by the commands themselves."""
     _describe(server, world, "synthetic")
-    for shard in ("1/2", "2/2"):
-        _run(server, world, "extract_descriptors", *OF_SET, SIDES, *SIFT, WORKERS, f"shard={shard}")
+    make_shards(server, world)
     _make_heads(world / "heads")
     for number in range(PHOTOS):
         _picture(world / "photos" / f"{number}.jpg", number)

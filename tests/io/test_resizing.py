@@ -242,6 +242,7 @@ def test_23_crops_of_roxford_differ_by_a_pixel_and_3_in_their_patches() -> None:
     assert sum(a.pixels.shape != b.pixels.shape for a, b in pairs) == 3
 
 
+@pytest.mark.slow
 def test_preparation_survives_the_way_to_another_process() -> None:
     prepare, image = Preparation(image_size=70), picture(30, 40)
     assert pickle.loads(pickle.dumps(prepare)) == prepare  # noqa: S301

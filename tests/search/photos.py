@@ -14,10 +14,10 @@ def save_photos(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for number in range(TEXTURES):
         coarse = np.random.default_rng(number).integers(0, 255, (45, 45, 3))
-        texture = np.kron(coarse, np.ones((24, 24, 1))).astype("u1")
+        texture = np.kron(coarse, np.ones((12, 12, 1))).astype("u1")
         for cut in range(CUTS):
-            size = (880, 600) if number % 2 else (600, 880)
-            first = 48 * cut
+            size = (440, 300) if number % 2 else (300, 440)
+            first = 24 * cut
             part = texture[first : first + size[0], first : first + size[1]]
             save_jpeg(folder / f"{'abcd'[number]}_{cut}.jpg", part, 92)
     return folder

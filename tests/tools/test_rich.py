@@ -43,6 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render_rich_world(SMALL, tmp_path_factory.mktemp("rich"), "own")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(world: Path, tmp_path: Path) -> None:
     first = contents(world)
     assert first == contents(render_rich_world(SMALL, tmp_path / "b", "own"))

@@ -153,6 +153,7 @@ def test_the_traverses_go_where_the_spec_says() -> None:
     assert 8 < abs(turned) < 28
 
 
+@pytest.mark.slow
 def test_positives_are_the_frames_within_the_radius(small: Path) -> None:
     """Distances from the poses in the street, which know nothing of east and north."""
     found = read_utm(small, database="database", queries="queries", radius=25.0)
@@ -228,6 +229,7 @@ def landmark_pieces(spec: WorldSpec) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_roles_share_nothing() -> None:
     """Nor do seeds, nor streets and the landmark worlds of the same seed."""
     sets = [pieces(replace(SMALL, role=role)) for role in ROLES]

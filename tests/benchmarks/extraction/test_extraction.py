@@ -43,6 +43,7 @@ def test_the_plain_loop_gives_the_stages_descriptors(jobs: list[Job]) -> None:
         np.testing.assert_allclose(one.local.weight, other.weight, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_descriptors_of_other_patches_are_noticed(jobs: list[Job]) -> None:
     plain, backbone = NETWORK.plain(CPU), NETWORK.backbone("fp32", CPU)
     found = list(describe_all(jobs, backbone, 1))
@@ -55,6 +56,7 @@ def test_descriptors_of_other_patches_are_noticed(jobs: list[Job]) -> None:
         compare(plain, jobs, ["broken", *found[1:]], "fp32")
 
 
+@pytest.mark.slow
 def test_every_figure_is_a_ratio_to_the_plain_loop_of_the_same_rounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
