@@ -16,6 +16,9 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, require
 
 Array = npt.NDArray[np.generic]
+Integers = npt.NDArray[np.integer]
+Ids = npt.NDArray[np.int32]
+Keys = npt.NDArray[np.int64]
 # Logit of a pair of which an image has no descriptors: below what any head gives, its sigmoid is 0.
 # Finite, so that it can be stored and multiplied by any γ.
 NO_EVIDENCE = -1e30
@@ -55,19 +58,16 @@ def _native(values: object, name: str, dtype: type[np.generic] | None = None) ->
     return converted
 
 
-def _unique_names(names: Sequence[str], what: str) -> tuple[str, ...]:
-    names = tuple(names)
+def unique_names(names: Sequence[str], what: str) -> tuple[str, ...]:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    require(twice is None, f"{what} names '{twice}' more than once", expected="unique names")
-    return names
+    require(twice is None, f"{what} has '{twice}' more than once", expected="unique names")
+    return tuple(names)
 
 
 @dataclass(frozen=True, eq=False)
 class LocalDescriptors:
-    """The local descriptors of one image, strongest first; K may be 0.
-
-    Arrays in another byte order, and other numbers in xy, scale and weight, are converted. Raises
-    BadInput (a ValueError) where they do not fit, or a value is NaN or infinite.
+    """The local descriptors of one image, strongest first; K may be 0. Other byte orders, and other
+    numbers in xy, scale and weight, are converted. BadInput for what does not fit, NaN or infinity.
     """
 
     descriptors: Array  # [K, D] float16/float32, or uint8 [K, D/8] (bits packed big-endian)
@@ -82,8 +82,7 @@ class LocalDescriptors:
         what = f"descriptors have shape {d.shape} and dtype {d.dtype}"
         fits = d.ndim == 2 and d.dtype in (np.float16, np.float32, np.uint8)
         require(fits, what, expected="[K, D] float16 or float32, or [K, D/8] uint8")
-        shapes = {"xy": (len(d), 2), "scale": (len(d),), "weight": (len(d),)}
-        for name, wanted in shapes.items():
+        for name, wanted in {"xy": (len(d), 2), "scale": (len(d),), "weight": (len(d),)}.items():
             came = arrays[name].shape
             require(came == wanted, f"{name} has shape {came}", expected=f"{wanted}")
         unknown = bool(np.isnan(xy).all())
@@ -156,13 +155,11 @@ def as_sims(values: npt.ArrayLike, count: int, kind: str | None = None) -> npt.N
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:
-    """A ranking: for each query the gallery rows, best first.
-
-    The order is that of the ids: lists that were reordered may keep the sims of their first stage,
-    and these then rise somewhere (`rising`), as they may behind the reranked part.
+    """A ranking: for each query the gallery rows, best first. Lists that were reordered may keep
+    the sims of their first stage: these then rise somewhere, as they may behind the reranked part.
     """
 
-    ids: npt.NDArray[np.int32]  # [Q, K] in [0, num_gallery), unique in a row
+    ids: Ids  # [Q, K] in [0, num_gallery), unique in a row
     sims: npt.NDArray[np.float32]  # [Q, K] finite: global similarities, or scores
     num_gallery: int
 
@@ -175,8 +172,7 @@ class Neighbors:
         inside, rows = 0 <= low and high < self.num_gallery, f"0 to {self.num_gallery - 1}"
         require(inside, f"ids lie in [{low}, {high}]", expected=f"rows of the gallery, {rows}")
         for q, row in enumerate(ids):  # row by row: a list may be as long as a gallery of millions
-            once = bool((np.diff(np.sort(row)) != 0).all())
-            what = f"query {q} lists an image twice"
+            once, what = bool((np.diff(np.sort(row)) != 0).all()), f"query {q} lists an image twice"
             require(once, what, expected="every image at most once per query")
         require(np.isfinite(sims).all(), "sims have NaN or infinity", expected="finite numbers")
         _freeze(self, ids=ids, sims=sims)
@@ -193,16 +189,12 @@ class Neighbors:
         return count_rising(self.sims)
 
 
-def pair_keys(
-    query: npt.NDArray[np.integer], gallery: npt.NDArray[np.integer]
-) -> npt.NDArray[np.int64]:
+def pair_keys(query: Integers, gallery: Integers) -> Keys:
     """One number a pair of row numbers (broadcast), sorted as by query, then gallery."""
     return np.bitwise_or(query.astype(np.int64) << 32, gallery.astype(np.int64))
 
 
-def split_pair_keys(
-    keys: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def split_pair_keys(keys: Keys) -> tuple[Ids, Ids]:
     """The query rows and gallery rows of `pair_keys`."""
     return (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32)
 
@@ -211,14 +203,13 @@ def split_pair_keys(
 class PairScores:
     """Raw logits of unique (query, gallery) pairs, sorted by them, whatever the order given."""
 
-    query: npt.NDArray[np.int32]  # [P] row numbers
-    gallery: npt.NDArray[np.int32]  # [P]
+    query: Ids  # [P] row numbers
+    gallery: Ids  # [P]
     logit: npt.NDArray[np.float32]  # [P], finite
-    _keys: npt.NDArray[np.int64] = field(init=False, repr=False)
+    _keys: Keys = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        fields = ("query", "gallery", "logit")
-        q, g, logit = (_native(getattr(self, name), name) for name in fields)
+        q, g, logit = (_native(getattr(self, name), name) for name in ("query", "gallery", "logit"))
         fits = q.ndim == 1 and q.shape == g.shape == logit.shape
         what = f"query {q.shape}, gallery {g.shape} and logit {logit.shape} do not fit"
         require(fits, what, expected="three arrays of one length")
@@ -234,13 +225,8 @@ class PairScores:
         require((np.diff(keys) > 0).all(), "a pair is listed twice", expected="unique pairs")
         _freeze(self, query=q[order], gallery=g[order], logit=logit[order], _keys=keys)
 
-    def lookup(
-        self, ids: npt.NDArray[np.integer], query: npt.NDArray[np.integer] | None = None
-    ) -> npt.NDArray[np.float32]:
-        """Logits [Q, k] of the gallery rows ids [Q, k] of the query rows [Q] (None: 0 to Q - 1).
-
-        BadInput where a pair was never scored.
-        """
+    def lookup(self, ids: Integers, query: Integers | None = None) -> npt.NDArray[np.float32]:
+        """Logits [Q, k] of gallery rows ids [Q, k] of query rows [Q] (None: all). BadInput."""
         query = np.arange(len(ids)) if query is None else query
         wanted = pair_keys(query[:, None], ids)
         at = np.searchsorted(self._keys, wanted)
@@ -248,31 +234,26 @@ class PairScores:
         if (there != wanted).any():
             q, k = np.argwhere(there != wanted)[0]
             what = f"query {query[q]} and gallery image {ids[q, k]} have no score"
-            expected = "a score for every pair that is reranked"
             remedy = "score again with the same neighbours and at least this num_rerank"
-            raise BadInput(what, expected=expected, remedy=remedy)
+            raise BadInput(what, expected="a score for every pair that is reranked", remedy=remedy)
         return self.logit[at]
 
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """What is right for each query, as rows of the gallery.
-
-    easy, hard, junk: one integer array a query, disjoint. A set without degrees of difficulty keeps
-    its positives in `easy`, leaves `hard` empty and has `graded=False`.
-    """
+    """What is right for each query, as rows of the gallery: disjoint lists."""
 
     query_names: tuple[str, ...]  # [Q], unique
     gallery_names: tuple[str, ...]  # [N], unique
-    easy: tuple[npt.NDArray[np.int64], ...]
+    easy: tuple[npt.NDArray[np.int64], ...]  # [Q]
     hard: tuple[npt.NDArray[np.int64], ...]
     junk: tuple[npt.NDArray[np.int64], ...]
     bbox: tuple[tuple[float, float, float, float] | None, ...]  # in pixels of the whole image
-    graded: bool = True
+    graded: bool = True  # False: all positives are in easy, hard is empty
 
     def __post_init__(self) -> None:
-        queries = _unique_names(self.query_names, "the query list")
-        gallery = _unique_names(self.gallery_names, "the gallery list")
+        queries = unique_names(self.query_names, "the query list")
+        gallery = unique_names(self.gallery_names, "the gallery list")
         object.__setattr__(self, "query_names", queries)
         object.__setattr__(self, "gallery_names", gallery)
         for name in ("easy", "hard", "junk", "bbox"):
@@ -287,6 +268,5 @@ class GroundTruth:
             inside, what = 0 <= low and high < len(gallery), f"gallery rows {low} to {high}"
             expected = f"rows 0 to {len(gallery) - 1}: ground truth and gallery list disagree"
             require(inside, f"query '{name}' names {what}", expected=expected)
-            once = len(np.unique(together)) == len(together)
             what = f"query '{name}' lists a gallery image twice among easy, hard and junk"
-            require(once, what, expected="disjoint lists")
+            require(len(np.unique(together)) == len(together), what, expected="disjoint lists")

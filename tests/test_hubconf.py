@@ -132,7 +132,7 @@ def check_answer(run: subprocess.CompletedProcess[str], repo: Path) -> set[str]:
     assert Path(answer["from"]).is_relative_to(repo)
     own = {name for name in answer["modules"] if name.split(".")[0] == "ames_lite"}
     rooms = {name for name in own if not name.startswith("ames_lite.models")}
-    files = {"archives", "checkpoint", "digest", "json_file", "pickle_program", "provenance"}
+    files = {"checkpoint", "digest", "json_file", "provenance", "untrusted"}
     files = {f"ames_lite.io.{name}" for name in files | {"shipped", "weights_file", "writing"}}
     assert rooms == {"ames_lite", "ames_lite.errors", "ames_lite.hub", "ames_lite.io", *files}
     return set(answer["modules"])

@@ -53,7 +53,7 @@ OWNERS = {
         *("benchmarks/reproduce/rows.py", "tools/release/files.py"),
     ],
     "sklearn": ["ames_lite/classification/scikit.py"],
-    "ir_measures": ["ames_lite/stores/candidates/trec.py"],
+    "ir_measures": ["ames_lite/stores/candidates/texts.py"],
     "jinja2": ["ames_lite/evaluation/page.py"],
     "markupsafe": ["ames_lite/evaluation/page.py"],
     "matplotlib": [

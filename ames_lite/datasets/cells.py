@@ -2,8 +2,7 @@
 
 UTF-8, UTF-16 and UTF-32 (by their marks, UTF-16 also without) and, where a file is none of these,
 cp1252; cells between commas, semicolons, tabs or bars. Whatever is not a plain CSV in UTF-8 is said
-in a note. SPELLINGS and IGNORED are all headers of other people that are known. A column of our own
-name counts before any spelling; two columns that may be the same one are refused, both named.
+in a note. A column of our own name counts before other SPELLINGS; two that may be one are refused.
 """
 
 import codecs
@@ -11,6 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ames_lite.errors import BadInput, require
@@ -53,10 +53,8 @@ _COLUMN_OF = {theirs: ours for ours, spelled in SPELLINGS.items() for theirs in 
 def read_cells(
     path: Path, count: Callable[[str], int], expected: str
 ) -> tuple[list[list[str]], list[int], str, list[str]]:
-    """The rows that are not blank, the (last) line of each, the separator, notes.
-
-    count: of the columns that a header's cell names: the separator is the one that shows the most,
-    a comma where none does. Raises BadInput for no text or no CSV.
+    """The rows that are not blank, the (last) line of each, the separator, notes. count: columns
+    that a header's cell names; the separator shows the most. BadInput for no text or no CSV.
     """
     text, encoding = _decoded(path, expected)
     said = re.match(r'"?sep=(.)"?(?:[\r\n]|\Z)', text, re.IGNORECASE)  # of a spreadsheet
@@ -86,25 +84,18 @@ def read_cells(
 
 def _decoded(path: Path, expected: str) -> tuple[str, str]:
     """The text and its encoding."""
-    data = path.read_bytes()
-    if data.startswith(WORKBOOKS):
-        remedy = "save it as CSV"
-        raise BadInput("a workbook, not a text", where=path, expected=expected, remedy=remedy)
+    data, what, remedy = path.read_bytes(), "a workbook, not a text", "save it as CSV"
+    require(not data.startswith(WORKBOOKS), what, where=path, expected=expected, remedy=remedy)
     marked = [name for name, marks in MARKS.items() if data.startswith(marks)]
     odd, even = data[1::2].count(0), data[::2].count(0)
-    if marked:
-        guesses = marked[:1]
-    elif odd + even > len(data) // 4:  # ASCII in two bytes: every other one is 0
+    guesses = marked[:1] or ["UTF-8", "cp1252", "latin-1"]
+    if not marked and odd + even > len(data) // 4:  # ASCII in two bytes: every other one is 0
         guesses = ["UTF-16-LE" if odd > even else "UTF-16-BE"]
-    else:
-        guesses = ["UTF-8", "cp1252", "latin-1"]
     for name in guesses:
-        try:
+        with suppress(UnicodeDecodeError):
             text = data.decode("utf-8-sig" if name == "UTF-8" else name)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text, name
+            if "\0" not in text:
+                return text, name
     raise BadInput("not a text in UTF-8", where=path, expected=expected)
 
 
@@ -142,10 +133,7 @@ def both_of(cell: str, words: Collection[str]) -> tuple[str, str, str] | None:
 
 
 def taken_as(written: Sequence[str], words: Collection[str], where: str) -> list[str]:
-    """Our names of the columns of a header, those that are none of ours as they are written.
-
-    Raises BadInput where two columns, neither of our own name, may be one.
-    """
+    """Our names of a header's columns, else as written. BadInput where two may be one of ours."""
     own = {plain(cell) for cell in written} & {*words}
     header = [column_of(cell, words) or cell.strip() for cell in written]
     for at, (cell, name) in enumerate(zip(written, header, strict=True)):

@@ -31,6 +31,8 @@ SHOWN = 3  # rows that a finding names
 OUTSIDE = "positions outside the image"
 UNPLACED = "they are read as unknown: no head needs them; model=ransac, lighterglue, pictures do"
 ZEROS = "nothing but zeros"
+Names = Sequence[str]
+Ids = npt.NDArray[np.int64]
 Faults = dict[str, npt.NDArray[np.bool_]]
 T = TypeVar("T")
 
@@ -61,28 +63,27 @@ def check_dataset(files: DatasetFiles, splits: Sequence[str], neighbors: str) ->
     """Check all splits, and neighbours and ground truth where they exist. Raises MissingFile."""
     finders = {f"{split} list": partial(files.image_list, split) for split in splits}
     paths = find_all(finders | {split: partial(files.local, split) for split in splits})
-    report, lists, stores = Report(), {}, {}
-    for split in splits:
-        path = paths[f"{split} list"]
-        lists[split] = report.attempt(path, partial(read_image_list, path))
+    report, stores = Report(), {}
+    listed = {split: paths[f"{split} list"] for split in splits}
+    lists = {s: report.attempt(path, partial(read_image_list, path)) for s, path in listed.items()}
     sides = ("query", "gallery") if "query" in lists else ("train", "train")
     queries, gallery = (lists.get(side) for side in sides)
     for split, images in lists.items():
-        shortlist = None
-        if split == "gallery":
-            shortlist = _shortlist(files, neighbors, lists.get("query"), images)
+        asked = lists.get("query") if split == "gallery" else None
+        shortlist = _shortlist(files, neighbors, asked, images)
         stores[split] = check_store(paths[split], images, report, shortlist)
     query_store, gallery_store = (stores.get(side) for side in sides)
     if query_store is not None and gallery_store is not None:
         check_pair(query_store, gallery_store, report)
     if queries is not None and gallery is not None:
-        _check_lists(files, neighbors, queries, gallery, report, graded="query" in lists)
+        names = (queries.names, gallery.names)
+        _check_lists(files, neighbors, names, report, graded="query" in lists)
     return report
 
 
 def _shortlist(
     files: DatasetFiles, neighbors: str, queries: ImageList | None, gallery: ImageList | None
-) -> npt.NDArray[np.int64] | None:
+) -> Ids | None:
     """Rows of a store that has some images only; what is wrong with the lists is found later."""
     if queries is not None and gallery is not None:
         with suppress(UserError):
@@ -91,21 +92,14 @@ def _shortlist(
 
 
 def _check_lists(
-    files: DatasetFiles,
-    neighbors: str,
-    queries: ImageList,
-    gallery: ImageList,
-    report: Report,
-    graded: bool,
+    files: DatasetFiles, neighbors: str, names: tuple[Names, Names], report: Report, graded: bool
 ) -> None:
-    names = queries.names, gallery.names
     lists = _found(report, files, "neighbour lists", partial(files.neighbors, neighbors))
     found = lists and report.attempt(lists, lambda: read_neighbors(lists, *names))
     if found and found.rising:
         said = f"the similarities of {found.rising} of {len(found.ids)} lists do not fall"
         report.note(str(lists), f"{said}; the lists keep their order")
-    truth = _found(report, files, "ground truth", files.ground_truth) if graded else None
-    if truth is not None:
+    if graded and (truth := _found(report, files, "ground truth", files.ground_truth)):
         report.attempt(truth, lambda: files.read_truth(*names))
 
 
@@ -121,10 +115,7 @@ def _found(report: Report, files: DatasetFiles, what: str, find: Callable[[], Pa
 
 
 def check_store(
-    path: Path,
-    images: ImageList | None,
-    report: Report,
-    shortlist: npt.NDArray[np.int64] | None = None,
+    path: Path, images: ImageList | None, report: Report, shortlist: Ids | None = None
 ) -> DescriptorStore | None:
     """One store, against its image list where there is one; returns it where it can be opened."""
     names, sizes = (None, None) if images is None else (images.names, images.sizes)
@@ -133,19 +124,14 @@ def check_store(
         return None
     if images is not None and store.names != images.names:
         report.find(path, say_difference(store.names, images.names))
-    if isinstance(store, PublishedStore):
-        faults = _published_faults(store)
-    else:
-        faults = _native_faults(store)
-    found: dict[str, list[int]] = {}
+    faults = _published_faults(store) if isinstance(store, PublishedStore) else _faults(store)
+    found = dict[str, list[int]]()
     report.attempt(path, partial(_scan, faults, found))
     empty = found.pop(NO_DESCRIPTORS, [])
     for what, rows in found.items():
-        said = f"{len(rows)} images have {what}: {_shown(store, rows)}"
-        if what == OUTSIDE and store.published:
-            report.note(path, f"{said}; {UNPLACED}")
-        else:
-            report.find(path, said)
+        said, legal = f"{len(rows)} images have {what}", what == OUTSIDE and store.published
+        say = report.note if legal else report.find
+        say(path, f"{said}: {_shown(store, rows)}" + f"; {UNPLACED}" * legal)
     _check_chunks(store, report)
     failed = np.flatnonzero(store.status == FAILED).tolist()
     if failed:
@@ -160,9 +146,8 @@ def check_store(
 
 def _scan(faults: Iterator[tuple[int, Faults]], found: dict[str, list[int]]) -> None:
     for first, by_what in faults:
-        for what, rows in by_what.items():
-            if rows.any():
-                found.setdefault(what, []).extend((first + np.flatnonzero(rows)).tolist())
+        for what, rows in ((what, rows) for what, rows in by_what.items() if rows.any()):
+            found.setdefault(what, []).extend((first + np.flatnonzero(rows)).tolist())
 
 
 def _shown(store: DescriptorStore, rows: Sequence[int]) -> str:
@@ -192,7 +177,7 @@ def _placed_faults(
     return {OUTSIDE: (~inside & valid).any(axis=1), unsorted: bad.any(axis=1)}
 
 
-def _native_faults(store: DescriptorStore) -> Iterator[tuple[int, Faults]]:
+def _faults(store: DescriptorStore) -> Iterator[tuple[int, Faults]]:
     width = store.dim // 8 if store.packed else store.dim
     step = max(1, RUN_BYTES // (store.max_count * (width * store.dtype.itemsize + 13)))
     for first in range(0, len(store), step):
@@ -231,12 +216,10 @@ def _metadata_faults(block: published.Block) -> Faults:
 
 def _check_chunks(store: DescriptorStore, report: Report) -> None:
     """The chunks of a native virtual store still hold the rows that it was made of."""
-    if store.published:
-        return
-    for chunk in report.attempt(store.path, store.chunks) or ():
-        path = chunk.path
+    found = () if store.published else report.attempt(store.path, store.chunks)
+    for path, start, rows, _ in found or ():
         part = report.attempt(path, partial(DescriptorStore.open, path))
-        names = store.names[chunk.start : chunk.start + chunk.rows]
+        names = store.names[start : start + rows]
         if part is not None and not _called_alike(names, part.names):
             report.find(path, f"as a chunk of {store.path}: {say_difference(part.names, names)}")
 
@@ -249,7 +232,6 @@ def _called_alike(names: Sequence[str], own: Sequence[str]) -> bool:
 
 
 def check_pair(query: DescriptorStore, gallery: DescriptorStore, report: Report) -> None:
-    """Whether two stores were made alike."""
     found = differences(query.provenance, gallery.provenance, SAME_STORES)
     both = ((key, getattr(query, key), getattr(gallery, key)) for key in ("dim", "packed"))
     for key, first, second in (*found, *(one for one in both if one[1] != one[2])):

@@ -1,10 +1,8 @@
 """Ground truth files: the native `gnd_{dataset}.json` and the official `gnd_*.pkl`.
 
-In both, images are matched by name to the image lists in use, never by position alone: the
-result's rows are rows of those lists, in their order, whatever order the file has. A gallery list
-may hold more images than the file knows (distractors); a query list may not.
-
-    {"queries": [{"name", "bbox"?, "positives", "junk"? or "easy", "hard", "junk": [names]}]}
+In both, images are matched by name to the image lists in use: the result's rows are rows of those
+lists, whatever order the file has. A gallery list may hold more images than the file knows
+(distractors); a query list may not.
 
 The official pickle has `gnd` (per query `bbx`, and `easy`, `hard`, `junk` or `ok`, perhaps with
 `junk`: rows of `imlist`), `imlist` and `qimlist` (names without extension). Where the last two are
@@ -30,11 +28,11 @@ from ames_lite.stores.published.safe_pickle import NUMPY_ARRAYS, read_pickle, te
 Box = tuple[float, float, float, float]
 GRADES = ("easy", "hard", "junk")
 NATIVE = '{"queries": [{"name", "bbox"?, "positives", "junk"? or "easy", "hard", "junk": [names]}]}'
-OFFICIAL = (
-    '{"gnd": [{"bbx"?, "easy", "hard", "junk" or "ok", "junk"?: [rows]}], "imlist", "qimlist"}'
-)
+OFFICIAL = '{"gnd": [{"bbx"?, "easy", "hard", "junk" or "ok", "junk"?: [rows]}], '
+OFFICIAL += '"imlist", "qimlist"}'
 UNGRADED = {"positives": "easy", "ok": "easy"}  # to the record's lists
 Rows = npt.NDArray[np.int64]
+Names = Sequence[str]
 
 
 class _Entry(NamedTuple):
@@ -46,11 +44,7 @@ class _Entry(NamedTuple):
 
 
 def read_ground_truth(
-    path: str | Path,
-    query_names: Sequence[str],
-    gallery_names: Sequence[str],
-    *,
-    skip_last: int = 0,
+    path: str | Path, query_names: Names, gallery_names: Names, *, skip_last: int = 0
 ) -> GroundTruth:
     """Ground truth, native or official, by the rows of these image lists. skip_last: so many
     queries at the end of an official file (GLDv2's private ones) are not in the list. Raises
@@ -133,14 +127,12 @@ def official_names(path: str | Path) -> tuple[list[str], list[str]]:
     return queries, gallery
 
 
-def _read_official(
-    path: Path, query_names: Sequence[str], gallery_names: Sequence[str], skip_last: int
-) -> list[_Entry]:
+def _read_official(path: Path, query: Names, gallery: Names, skip_last: int) -> list[_Entry]:
     content: Any = read_pickle(path, NUMPY_ARRAYS)
     fine = isinstance(content, dict) and isinstance(content.get("gnd"), list)
     require(fine, "no list 'gnd'", where=path, expected=OFFICIAL)
-    images = _names(content.get("imlist", gallery_names), "imlist", path)
-    queries = _names(content.get("qimlist", query_names), "qimlist", path)
+    images = _names(content.get("imlist", gallery), "imlist", path)
+    queries = _names(content.get("qimlist", query), "qimlist", path)
     entries = content["gnd"][: len(content["gnd"]) - skip_last]
     if "qimlist" in content:
         queries = queries[: len(queries) - skip_last]
@@ -148,15 +140,14 @@ def _read_official(
     what = f"'gnd' has {len(entries)} entries for {len(queries)} queries{skipped}"
     where = f"{path} against {'its qimlist' if 'qimlist' in content else 'the query list'}"
     require(len(queries) == len(entries), what, where=where, expected="one entry a query")
-    row_of = match_names(images, gallery_names, f"imlist of {path}", "the gallery list")
+    row_of = match_names(images, gallery, f"imlist of {path}", "the gallery list")
     return [_official_entry(*one, row_of, path) for one in zip(queries, entries, strict=True)]
 
 
 def _official_entry(name: str, entry: Any, row_of: Rows, path: Path) -> _Entry:
     where = f"{path}, query '{name}'"
     require(isinstance(entry, dict), "an entry of 'gnd' is no dict", where=where, expected=OFFICIAL)
-    keys = set(entry) & {"ok", *GRADES}
-    what = f"keys {sorted(map(str, entry))}"
+    keys, what = set(entry) & {"ok", *GRADES}, f"keys {sorted(map(str, entry))}"
     require(keys in _forms("ok"), what, where=where, expected=OFFICIAL)
     rows = {UNGRADED.get(k, k): row_of[_rows(entry[k], len(row_of), k, where)] for k in keys}
     return _Entry(name, _bbox(entry.get("bbx"), where), rows)

@@ -25,10 +25,12 @@ from ames_lite.io.names import check_once, check_utf8
 from ames_lite.io.writing import csv_writer, replacing
 
 logger = logging.getLogger(__name__)
-
+Array = npt.NDArray[Any]
 COLUMNS = 4
 LINE = "path[,label[,width,height]], a path with a comma in quotes"
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
+FORM = Form("families", ("label", "family"), ())
+HEADER = ("label", "family", "instance", "kind")  # of families, as written
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +57,7 @@ class ImageList:
         return len(self.names)
 
 
-def _integers(
-    field: str, given: npt.NDArray[Any], shape: tuple[int, ...], kind: type[np.integer]
-) -> npt.NDArray[Any]:
+def _integers(field: str, given: Array, shape: tuple[int, ...], kind: type[np.integer]) -> Array:
     """A read-only copy: a view would follow the caller's array."""
     values = np.array(given)
     fine = values.shape == shape and (values.size == 0 or values.dtype.kind in "iu")
@@ -87,8 +87,7 @@ def read_image_list(path: str | Path) -> ImageList:
 
 def _numbers(fields: list[str], width: int, path: Path, line: int) -> list[int]:
     """The numbers of a line; width: how many fields the first line has."""
-    where = f"{path}, line {line}"
-    named = fields and fields[0].strip() and "\0" not in fields[0]
+    where, named = f"{path}, line {line}", fields and fields[0].strip() and "\0" not in fields[0]
     require(named, "a line without a path", where=where, expected=LINE)
     if len(fields) > COLUMNS:
         _say_ignored(path)
@@ -132,15 +131,10 @@ def write_image_list(path: str | Path, images: ImageList) -> Path:
 
 
 def write_csv(path: str | Path, rows: Iterable[Iterable[object]]) -> Path:
-    """Write a CSV under a temporary name, then rename it."""
     with replacing(path, overwrite=True) as partial:
         with open(partial, "w", newline="", encoding="utf-8") as file:
             csv_writer(file).writerows(rows)
     return Path(path)
-
-
-FORM = Form("families", ("label", "family"), ())
-HEADER = ("label", "family", "instance", "kind")  # as written; the last two are for people
 
 
 def read_families(path: Path, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
@@ -158,5 +152,4 @@ def read_families(path: Path, labels: npt.NDArray[np.integer]) -> npt.NDArray[np
 
 
 def write_families(path: Path, rows: Iterable[tuple[int, str, str, str]]) -> None:
-    """Rows of HEADER; `read_families` reads them."""
     write_csv(path, [HEADER, *rows])

@@ -27,19 +27,15 @@ NETWORK_OF = {"superglobal": "cvnet"}
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """The files of one data set.
-
-    ground_truth_of: the data set whose published ground truth serves too, without its last
-    skip_queries queries.
-    """
+    """The files of one data set."""
 
     data_root: Path
     option: str  # what the data set is called
     folder: str  # under data_root
     desc_name: str  # prefix of descriptor files
     page: str  # where images and lists come from, for messages
-    ground_truth_of: str | None = None
-    skip_queries: int = 0
+    ground_truth_of: str | None = None  # a data set whose published ground truth serves too
+    skip_queries: int = 0  # at its end, which are left out
     image_folder: str | None = None  # under data_root; None: folder
     swapped: bool = False  # queries and gallery have changed places (swap=true)
 
@@ -80,11 +76,9 @@ class DatasetFiles:
         return self.data_root / f"vlad_{self.desc_name}_{domain}.npz"
 
     def binarization_path(self, domain: str) -> Path:
-        """Where a projection to bits belongs; domain: the name of what it was fitted on."""
         return self.data_root / f"itq_{self.desc_name}_{domain}.npz"
 
     def whitening_path(self, kind: str, domain: str) -> Path:
-        """Where a whitening of global descriptors belongs; domain: what it was fitted on."""
         return self.data_root / f"pca_{self.prefix(kind)}_{kind}_{domain}.npz"
 
     def image_list(self, split: str) -> Path:
@@ -212,8 +206,7 @@ def _first_of(
     """The one that is there. choose: the remedy where there are two, {} is the first of them."""
     found = [path for path in dict.fromkeys(paths) if path.is_file()]
     if len(found) > 1:
-        where = " and ".join(map(str, found))
-        choice = choose.format(found[0])
+        where, choice = " and ".join(map(str, found)), choose.format(found[0])
         raise BadInput(f"{what} are there twice", where=where, expected="one file", remedy=choice)
     if not found:
         where = " or ".join(str(path.absolute()) for path in dict.fromkeys(paths))

@@ -48,7 +48,6 @@ class Relation:
     root: Path = Path()  # of a custom dataset, the folder that names are relative to
 
     def without_own_image(self) -> "Relation":
-        """No query among its own answers."""
         row_of = {name: row for row, name in enumerate(self.gallery_names)}
         own = [row_of.get(name, -1) for name in self.query_names]
         rows = {
@@ -79,7 +78,6 @@ class Relation:
 
     @property
     def without_positives(self) -> tuple[str, ...]:
-        """Names of the queries that nothing answers."""
         return tuple(self.query_names[q] for q in np.flatnonzero(self.num_right() == 0).tolist())
 
     @cached_property
@@ -96,10 +94,7 @@ class Relation:
 
 
 def files_of(name: str, made: Relation) -> Files:
-    """query.txt, gallery.txt and gnd_<name>.json, but for those that are there as published.
-
-    Raises BadInput for a relation that contradicts itself. A gallery alone has no query.txt.
-    """
+    """Lists and ground truth, but for published ones. BadInput where they contradict each other."""
     truth, files = made.truth, Files()
     for side, names in zip(SIDES, (truth.query_names, truth.gallery_names), strict=True):
         if names and not made.has_lists:
@@ -115,14 +110,11 @@ def write_folder(
     files: Files,
     overwrite: bool,
     *,
-    marked_by: str | None = None,
-    expected: str = "the lists that are there, or none",
-    remedy: str = "move it away",
+    marked_by: str | None = None,  # the last file, of a complete folder: removed first
+    expected: str = "the lists that are there, or none",  # where others are there
+    remedy: str = "move it away",  # of a published form
 ) -> None:
-    """Write files into a folder, in their order, in place once all are written. marked_by: the last
-    one, which marks the folder as complete: an old one is removed first. expected: where other
-    files are there; remedy: where a published form is. Raises BadInput.
-    """
+    """Write files into a folder, in their order, in place once all are written. BadInput."""
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_published(folder, files, remedy)

@@ -13,7 +13,8 @@ from scipy.spatial import cKDTree
 
 from ames_lite.errors import BadInput, check_config, require
 
-Rows = list[npt.NDArray[np.int64]]
+Ids = npt.NDArray[np.int64]
+Rows = list[Ids]
 Floats = npt.NDArray[np.float64]
 ALONE = "distractor"  # the label that never makes a partner
 EARTH = 6_371_008.8  # metres: the mean radius
@@ -35,9 +36,7 @@ def same_label(queries: Sequence[Hashable], gallery: Sequence[Hashable]) -> Rows
     return _between(codes, wanted, wanted)
 
 
-def near_frames(
-    queries: npt.NDArray[np.int64], gallery: npt.NDArray[np.int64], tolerance: int
-) -> Rows:
+def near_frames(queries: Ids, gallery: Ids, tolerance: int) -> Rows:
     """Gallery rows whose frame number is at most `tolerance` away.
 
     >>> near_frames(np.array([10]), np.array([12, 9, 11, 10]), 1)[0].tolist()
@@ -95,10 +94,7 @@ def nearest(queries: Floats, gallery: Floats, count: int) -> Rows:
 
 
 def marked(matrix: npt.NDArray[np.generic], where: str) -> Rows:
-    """Gallery rows that a matrix [Q, N] of booleans, or of 0 and 1, marks in each row.
-
-    Raises BadInput, naming `where`, row and column, for any other value.
-    """
+    """Gallery rows that a matrix [Q, N] of 0 and 1 marks. BadInput, with the place, for others."""
     found: Rows = []
     total, step = 0, max(1, BLOCK * 8 // max(1, matrix.shape[1]))
     for start in range(0, len(matrix), step):
@@ -130,9 +126,7 @@ def _near(queries: Floats, gallery: Floats, reach: float) -> Rows:
     return found
 
 
-def _between(
-    values: npt.NDArray[np.int64], low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]
-) -> Rows:
+def _between(values: Ids, low: Ids, high: Ids) -> Rows:
     """Rows whose value lies in [low, high], for each query."""
     order = np.argsort(values, kind="stable")
     first = np.searchsorted(values[order], low, side="left")
@@ -142,8 +136,7 @@ def _between(
 
 
 def _check_total(total: int, num_queries: int) -> None:
-    what = (
-        f"{num_queries} queries would have {total} positives, {total // max(1, num_queries)} each"
-    )
+    each = total // max(1, num_queries)
+    what = f"{num_queries} queries would have {total} positives, {each} each"
     expected = f"at most {MAX_POSITIVES}: a smaller radius= or tolerance=, finer labels"
     require(total <= MAX_POSITIVES, what, expected=expected)

@@ -80,25 +80,22 @@ class Table:
         return replace(self, columns=columns, lines=[self.lines[row] for row in chosen])
 
     def choices(self, column: str, allowed: Sequence[str]) -> list[str]:
-        """A column whose cells are all among `allowed`. Raises BadInput with the line."""
         expected = " or ".join(f"'{word}'" for word in allowed)
         return self._checked(column, allowed.__contains__, expected)
 
     def filled(self, column: str, expected: str) -> list[str]:
-        """A column without blank cells. Raises BadInput with the line of the first."""
         return self._checked(column, str.strip, expected)
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
-        """A column of finite numbers. Raises BadInput with the line of the first other cell."""
         cells = self._checked(column, _is_finite, "a finite number, with a decimal point")
         return np.array([float(cell) for cell in cells])
 
     def integers(self, column: str) -> npt.NDArray[np.int64]:
-        """A column of whole numbers. Raises BadInput with the line of the first other cell."""
         cells = self._checked(column, _is_whole, "a whole number")
         return np.array([int(cell) for cell in cells], np.int64)
 
     def _checked(self, column: str, fine: Callable[[str], object], expected: str) -> list[str]:
+        """A column whose cells are all fine. Raises BadInput with the line of the first other."""
         for row, cell in enumerate(self.columns[column]):
             if not fine(cell):
                 raise BadInput(f"{column} is '{cell}'", where=self.where(row), expected=expected)
@@ -118,9 +115,7 @@ def _is_whole(text: str) -> bool:
 
 
 def read_table(path: str | Path, kind: str | None = None, forms: Sequence[Form] = FORMS) -> Table:
-    """Read a table of one of the forms (kind: which). MissingFile; BadInput with the line. Forms
-    other than FORMS have no empty cells in the columns that they must have.
-    """
+    """Read a table of one of the forms (kind: which). MissingFile; BadInput with the line."""
     path, expected = Path(path), f"a CSV with one of the headers {describe_forms(kind, forms)}"
     remedy = "labels=folders where its folders are the classes, and images=<the folder>"
     what = "a folder is given as labels"
@@ -176,9 +171,8 @@ def _split_positions(
 
 
 def _one_each(table: Table) -> Table:
-    """One row for each of the images that a row lists; none where it says None.
-
-    Of a Kaggle solution the public queries come first, and those that are ignored are left out.
+    """One row for each of the images that a row lists; none where it says None. Of a Kaggle
+    solution the public queries come first, and those that are ignored are left out.
     """
     columns, notes, order = table.columns, table.notes, [*range(len(table))]
     if "usage" in columns:

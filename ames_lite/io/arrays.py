@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from ames_lite.errors import existing_file, explained
-from ames_lite.io.archives import refuse_bomb
+from ames_lite.io.untrusted import refuse_bomb
 
 Array = npt.NDArray[Any]
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -52,9 +52,7 @@ def map_npy(path: str | Path) -> npt.NDArray[Any]:
 
 
 def read_npz(path: str | Path, names: Sequence[str] = (), most: int = 0) -> dict[str, Array]:
-    """The arrays of an archive that have these names, or all. KeyError where one is absent.
-    most: bytes that they may take however small the archive is.
-    """
+    """The arrays of these names, or all; most: bytes that they may take anyhow. Raises KeyError."""
     found = {}
     with zipfile.ZipFile(path) as archive:
         refuse_bomb(archive, most)

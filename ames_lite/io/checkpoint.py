@@ -110,10 +110,9 @@ def is_native(path: str | Path) -> bool:
 def load_head(path: str | Path, **arguments: Any) -> tuple[SimilarityHead, HeadMeta]:
     """A head and its meta, from a native folder or file or a published `.pt`.
 
-    arguments: of the constructor, in place of those of the file, for flags and for what shapes do
-    not tell (num_heads of a published file). The meta of a file with name and form of a published
-    head has its λ and γ; where both are known, they are the model's `ensemble` too. Raises
-    MissingFile, or BadInput that names path and parameter.
+    arguments: of the constructor, in place of those of the file, also for what shapes do not tell
+    (num_heads of a published file). A file with name and form of a published head has its λ and γ;
+    they become the model's `ensemble`. MissingFile, or BadInput that names path and parameter.
     """
     path, meta = Path(path).expanduser(), None
     what, where = "there is no head here", path.absolute()
@@ -174,7 +173,6 @@ def read_native(
 
 
 def _unpack(record: Any, path: Path) -> tuple[str, Arguments, HeadMeta]:
-    """Name, arguments and meta from the JSON of a native head."""
     schema = record.get("schema") if isinstance(record, dict) else None
     what, expected = f"schema is {schema!r}", f"a head's meta, {SCHEMA}"
     require(schema == SCHEMA, what, where=path, expected=expected)
@@ -192,7 +190,6 @@ def _unpack(record: Any, path: Path) -> tuple[str, Arguments, HeadMeta]:
 
 
 def _refuse_other_sizes(name: str, arguments: Arguments, state: State, path: Path) -> None:
-    """Raise BadInput for sizes that the weights do not have, before a model of them is built."""
     if name not in HEADS or HEADS[name].marker is None:
         return
     with explained(where=path.parent):

@@ -46,9 +46,7 @@ def file_digest(path: str | Path) -> str:
 
 
 def file_identity(path: str | Path) -> str:
-    """Size and xxh3 of a file that has no checksums, to see later that it was changed; of one above
-    1 GiB that of BLOCKS parts at equal distances alone. Raises MissingFile.
-    """
+    """Size and xxh3 of a file without checksums, above 1 GiB of BLOCKS parts alone. MissingFile."""
     from xxhash import xxh3_64  # torch.hub's entries do not have it
 
     digest, block = xxh3_64(), memoryview(bytearray(BLOCK_BYTES))

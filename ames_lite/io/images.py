@@ -2,9 +2,8 @@
 
 `load_image` gives RGB uint8 [H, W, 3] the way a viewer shows it: EXIF orientation applied, all
 colour spaces converted, the first frame or page of several, more than 8 bits scaled by their range.
-A size beyond MAX_PIXELS is refused from the file's header, before anything is decoded, so that a
-small file cannot fill the memory. Files are decoded by their content, which must be of FORMATS:
-Pillow knows others, some of which run programs (EPS). IMAGE_SUFFIXES says which are listed.
+A size beyond MAX_PIXELS is refused from the file's header, before anything is decoded. Files are
+decoded by their content, which must be of FORMATS: Pillow knows others, some of which run programs.
 """
 
 import io
@@ -33,7 +32,6 @@ Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the whole
 ImageLike = str | Path | Image.Image | npt.NDArray[Any] | Tensor  # what `as_image` takes
 IMAGES = "a path, a Pillow image, or an array [H, W, 3] or [H, W], uint8 or floats in [0, 1]"
 logger = logging.getLogger(__name__)
-
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 HEIF_REMEDY = "pip install pillow-heif (the extra: ames_lite[heic])"
 _OPTIONAL = {  # suffixes to whether this environment decodes them
@@ -47,7 +45,6 @@ IMAGE_SUFFIXES = (  # of the files that are listed as images
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
     *(suffix for suffixes, readable in _OPTIONAL.items() if readable for suffix in suffixes),
 )
-
 FORMATS = (
     *("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "PPM", "WEBP", "JPEG2000", "AVIF"),
     "HEIF",  # where the package is installed
@@ -84,10 +81,8 @@ def load_image(path: str | Path, *, min_side: int = 1, max_pixels: int = MAX_PIX
 
 def as_image(given: ImageLike, *, min_side: int = 1, max_pixels: int = MAX_PIXELS) -> Picture:
     """RGB uint8 [H, W, 3] of a path, a Pillow image, or an array or tensor [H, W, 3] (RGB) or
-    [H, W] (grey), uint8 or floats in [0, 1].
-
-    Raises as `load_image`; BadInput for all else: whole numbers beside uint8 and floats beyond 1 do
-    not say which value is white, and what was scaled twice would be black.
+    [H, W] (grey), uint8 or floats in [0, 1]. Raises as `load_image`; BadInput for all else: other
+    numbers do not say which value is white, and what was scaled twice would be black.
     """
     if isinstance(given, str | Path):
         return load_image(given, min_side=min_side, max_pixels=max_pixels)
@@ -123,7 +118,6 @@ def _checked_pixels(given: object) -> Array:
 
 
 def _check_size(size: Sequence[int], where: str | Path, min_side: int, max_pixels: int) -> None:
-    """Raise BadInput for (width, height) outside the bounds."""
     width, height = size
     fault = "thin" if min(size) < min_side else "many"
     what = f"an image has {width} × {height} pixels, which is too {fault}"
@@ -183,9 +177,8 @@ def _eight_bits(path: str | Path, image: Image.Image) -> Image.Image:
     """The image with at most 8 bits a channel, transparency kept."""
     if image.mode[0] in "IF":
         return _deep_grey(image)
-    if path and image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ())):
-        return _deep_colour(path) or image  # the high bytes are what Pillow reads
-    return image
+    deep = path and image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ()))
+    return (_deep_colour(path) if deep else None) or image  # Pillow reads the high bytes
 
 
 def _deep_grey(image: Image.Image) -> Image.Image:
@@ -208,8 +201,7 @@ def _deep_grey(image: Image.Image) -> Image.Image:
 
 def _deep_colour(path: str | Path) -> Image.Image | None:
     """RGB or RGBA of a file with 16 bits a channel; None where OpenCV cannot read it."""
-    encoded = np.frombuffer(Path(path).read_bytes(), np.uint8)
-    found = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    found = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16 or found.ndim != 3:
         return None
     colour = to_eight_bits(found[..., 2::-1])
@@ -226,13 +218,12 @@ def _on_background(image: Image.Image) -> Image.Image:
     luminance, alpha = np.asarray(image.convert("L")), np.asarray(image.getchannel("A"))
     bands = [slice(at, at + BAND) for at in range(0, image.height, BAND)]
     light = sum(int(np.multiply(luminance[b], alpha[b], dtype=np.uint32).sum()) for b in bands)
-    nearly_white = light > BRIGHT * int(alpha.sum())
-    colour = "black" if nearly_white else "white"
+    colour = "black" if light > BRIGHT * int(alpha.sum()) else "white"
     flat = Image.new("RGB", image.size)
     for band in bands:
         part = image.crop((0, band.start, image.width, min(band.stop, image.height)))
-        below = Image.new("RGBA", part.size, colour)
-        flat.paste(Image.alpha_composite(below, part).convert("RGB"), (0, band.start))
+        shown = Image.alpha_composite(Image.new("RGBA", part.size, colour), part)
+        flat.paste(shown.convert("RGB"), (0, band.start))
     return flat
 
 
@@ -260,7 +251,6 @@ def thumbnail(image: Picture, longer_side: int, box: Box | None = None) -> Pictu
 
 
 def jpeg_bytes(image: Picture) -> bytes:
-    """A small JPEG of an image [H, W, 3], for a page."""
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, format="JPEG", quality=75, optimize=True)
     return stream.getvalue()
@@ -271,21 +261,17 @@ def is_image_name(name: str | Path) -> bool:
 
 
 def list_folder(folder: str | Path, *, say_others: bool = True) -> tuple[list[str], Notes]:
-    """All images below a folder, by their paths from it, sorted; and notes on what was left out
-    (say_others: and on files that are not read).
-    """
+    """All images below a folder, by their paths from it, sorted; and notes on what was left out."""
     walk = walk_images(folder, is_image_name)
     others = left_out(walk.others) if say_others else ()
     return [name for name, _ in walk.files], walk.notes + others
 
 
 def list_images(folder: str | Path) -> list[str]:
-    """Names of all images below a folder, sorted. Raises as `list_folder`."""
     return list_folder(folder)[0]
 
 
 def no_images(folder: Path) -> BadInput:
-    """The error for a folder that has no images below it."""
     walk = walk_images(folder, is_image_name)
     what = "; ".join(("there are no images in the folder", *walk.notes, *left_out(walk.others)))
     expected = f"at least one file with a suffix of {', '.join(IMAGE_SUFFIXES)}"
@@ -307,14 +293,12 @@ def left_out(names: Iterable[str]) -> Notes:
     """
     names = list(names)
     counts = Counter(Path(name).suffix.lower() or "none" for name in names)
-    if not counts:
-        return ()
-    num, shown = counts.total(), counts.most_common(SHOWN_SUFFIXES)
-    listed = ", ".join(f"{suffix} {count}" for suffix, count in shown)
-    more = ", …" if len(counts) > SHOWN_SUFFIXES else ""
-    have = "1 file has a suffix that is" if num == 1 else f"{num} files have suffixes that are"
+    listed = ", ".join(f"{suffix} {n}" for suffix, n in counts.most_common(SHOWN_SUFFIXES))
+    listed += ", …" if len(counts) > SHOWN_SUFFIXES else ""
+    have = f"{len(names)} files have suffixes that are"
+    have = "1 file has a suffix that is" if len(names) == 1 else have
     remedy = heif_remedy(names)
-    return (f"{have} not read ({listed}{more})" + (f"; {remedy}" if remedy else ""),)
+    return (f"{have} not read ({listed})" + (f"; {remedy}" if remedy else ""),) * bool(names)
 
 
 def to_eight_bits(values: Array, *, white: float | None = None, inverted: bool = False) -> Picture:

@@ -33,9 +33,7 @@ def json_bytes(content: Mapping[str, Any], indent: int | None = 1) -> bytes:
 
 
 def read_json_file(path: Path, expected: str, remedy: str | None = None) -> Any:
-    """The content of a file that is there; its digest, where it has one, is verified and dropped.
-    Raises BadInput where it is no JSON in UTF-8, or was changed.
-    """
+    """The content of a file, its digest verified and dropped. BadInput: no JSON, or changed."""
     what = "the file cannot be read: {}"
     with explained(what, OSError, where=path, expected=expected, remedy=remedy):
         content = path.read_bytes()

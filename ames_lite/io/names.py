@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 
 Where = Callable[[int], str]  # names the place of a row, for messages
 
@@ -33,11 +33,10 @@ def match_names(
         rows |= _match_short_forms(unmatched, available)
     between = f"{wanted_from} against {available_from}"
     absent = [name for name in dict.fromkeys(wanted) if name not in rows]
-    if absent:
-        few = ", ".join(f"'{name}'" for name in absent[:3])
-        what = f"{len(absent)} of {len(wanted)} names fit no image: {few}"
-        example = f"'{available[0]}'" if available else "'(the list is empty)'"
-        raise BadInput(what, where=between, expected=f"names such as {example}")
+    few = ", ".join(f"'{name}'" for name in absent[:3])
+    what = f"{len(absent)} of {len(wanted)} names fit no image: {few}"
+    example = f"'{available[0]}'" if available else "'(the list is empty)'"
+    require(not absent, what, where=between, expected=f"names such as {example}")
     taken: dict[int, str] = {}
     for name in wanted:
         fits = rows[name]
@@ -80,18 +79,17 @@ def pair_names(names: Sequence[str], keys: Sequence[str], where: str | Path) -> 
         other, owner = found.setdefault(name, key), names_of.setdefault(key, name)
         what = f"'{name}' fits '{other}' and '{key}'" if other != key else ""
         what = what or (f"'{key}' fits '{owner}' and '{name}'" if owner != name else "")
-        if what:
-            raise BadInput(what, where=where, expected="names that tell images apart")
+        require(not what, what, where=where, expected="names that tell images apart")
     return found
 
 
-def line_of(path: Path | str, word: str = "line") -> Where:
+def line_of(path: Path | str, word: str = "line", first: int = 1) -> Where:
     """What names the line of a row.
 
     >>> line_of("list.txt")(0)
     'list.txt, line 1'
     """
-    return lambda row: f"{path}, {word} {row + 1}"
+    return lambda row: f"{path}, {word} {row + first}"
 
 
 def check_once(
@@ -99,10 +97,10 @@ def check_once(
     where: Where,
     *,
     expected: str = "every image once",
-    written: Sequence[str] | None = None,
-    said: Sequence[str] | None = None,
+    written: Sequence[str] | None = None,  # as in the file
+    said: Sequence[str] | None = None,  # what a row says
 ) -> None:
-    """Raise BadInput where a name stands twice. written: as in the file; said: what a row says."""
+    """Raise BadInput where a name stands twice."""
     first: dict[object, int] = {}
     for row, name in enumerate(names):
         before = first.setdefault(name, row)
@@ -119,10 +117,9 @@ def check_once(
 def check_present(root: Path, names: Sequence[str], where: Where) -> None:
     """Raise BadInput where listed images are absent: the first with file and line, and how many."""
     absent = [row for row, name in enumerate(names) if not os.path.isfile(root / name)]
-    if absent:
-        what = f"{len(absent)} of {len(names)} listed images are absent, first '{names[absent[0]]}'"
-        expected = f"an image at {root / names[absent[0]]}"
-        raise BadInput(what, where=where(absent[0]), expected=expected)
+    for row in absent[:1]:
+        what = f"{len(absent)} of {len(names)} listed images are absent, first '{names[row]}'"
+        raise BadInput(what, where=where(row), expected=f"an image at {root / names[row]}")
 
 
 def say_difference(there: Sequence[str], listed: Sequence[str]) -> str:
@@ -137,9 +134,6 @@ def say_difference(there: Sequence[str], listed: Sequence[str]) -> str:
 def check_utf8(names: Iterable[str], where: str | Path) -> None:
     """Raise BadInput for a file name whose bytes are not UTF-8: no list can hold it."""
     for name in names:
-        try:
-            name.encode("utf-8")
-        except UnicodeEncodeError as error:
-            shown = name.encode("utf-8", "backslashreplace").decode()
-            what = f"the name of an image is not UTF-8: '{shown}'"
-            raise BadInput(what, where=where, expected="UTF-8", remedy="rename it") from error
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        what = f"the name of an image is not UTF-8: '{shown}'"
+        require(shown == name, what, where=where, expected="UTF-8", remedy="rename it")

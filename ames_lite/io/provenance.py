@@ -1,7 +1,6 @@
 """Provenance: the flat dict that says what a file was made from, compared key by key.
 
-Values are those that JSON gives back (tuples are lists), so that what a run says about itself
-equals what it finds in the file of an earlier run.
+Values are those that JSON gives back (tuples are lists), so that runs can be compared with files.
 """
 
 import json
@@ -13,10 +12,10 @@ from typing import Any
 from ames_lite.errors import BadInput, explained
 
 logger = logging.getLogger(__name__)
-
 Provenance = dict[str, Any]
 Made = Mapping[str, Any]  # a provenance that is only looked at
 Files = tuple[str | Path, str | Path]
+Keys = Iterable[str] | None  # None: all
 ABSENT = "absent"
 ORIGIN = "published, unknown"  # `origin` of files that do not say what made them
 # arguments of a backbone under their own names: how images are cut and resampled, and how the
@@ -57,9 +56,7 @@ def check_provenance(provenance: Made) -> Provenance:
     return checked
 
 
-def differences(
-    a: Made, b: Made, keys: Iterable[str] | None = None
-) -> Iterator[tuple[str, Any, Any]]:
+def differences(a: Made, b: Made, keys: Keys = None) -> Iterator[tuple[str, Any, Any]]:
     """The keys (None: all) whose values differ or that only one side has, with both values."""
     a, b = comparable(a), comparable(b)
     for key in sorted(a.keys() | b.keys()) if keys is None else keys:
@@ -73,17 +70,13 @@ def differences(
 def compare_provenance(
     a: Made,
     b: Made,
-    keys: Iterable[str] | None = None,
+    keys: Keys = None,
     *,
-    files: Files,
+    files: Files,  # the two paths, for the message
     remedy: str | None = None,
-    anew: str | None = None,
+    anew: str | None = None,  # the command that makes the first anew, but for what differs
 ) -> None:
-    """Raise BadInput at the first of keys (None: all) whose values differ or that one side lacks.
-
-    files: the two paths that a and b come from, for the message; anew: the command that makes the
-    first of them anew, but for the option that differs.
-    """
+    """Raise BadInput at the first of keys (None: all) that differs, or that one side lacks."""
     for key, first, second in differences(a, b, keys):
         alike = "make both files with the same settings, or choose the file that fits"
         if key in OPTIONS:

@@ -1,8 +1,7 @@
 """From a decoded image to what a network of square patches sees: resized or centre-cropped views.
 
-The factor comes from the whole image, the crop is cut before resizing, and the two sides are
-rounded separately, so a view may be stretched by half a patch; positions are mapped back through
-its region.
+The factor comes from the whole image, the crop is cut before resizing, and the sides are rounded
+separately: a view may be stretched by half a patch; positions are mapped back through its region.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +21,12 @@ CROPS = {  # how x1, y1 and x2, y2 become whole pixels
     "int": (np.trunc, np.trunc),  # as published: image[int(y1):int(y2), int(x1):int(x2)]
     "cover": (np.floor, np.ceil),  # all pixels that the box touches
 }
+# the first pixel of a centre crop, from half of what is cut off; published: half to even
+CROP_ROUNDINGS: dict[str, Callable[[float], int]] = {"even": round, "floor": int}
+RESIZES = ("area", "bicubic_float", "bicubic")
+CHOICES = {"method": ("resize", "center_crop"), "resize": RESIZES}
+CHOICES |= {"query_crop": tuple(CROPS), "crop_rounding": tuple(CROP_ROUNDINGS)}
+Pixels = npt.NDArray[Any]  # uint8, or float32
 
 
 def check_rgb(image: object) -> Picture:
@@ -62,11 +67,6 @@ def _edges(box: object) -> npt.NDArray[np.float64]:
     if edges.shape != (4,) or not np.isfinite(edges).all():
         raise BadInput(f"the crop box is {box}", expected="(x1, y1, x2, y2), four finite numbers")
     return edges
-
-
-# the first pixel of a centre crop, from half of what is cut off; published: half to even
-CROP_ROUNDINGS: dict[str, Callable[[float], int]] = {"even": round, "floor": int}
-Pixels = npt.NDArray[Any]  # uint8, or float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,9 +165,6 @@ class Preparation:
         return View(np.ascontiguousarray(image[top : top + h, left : left + w]), covered)
 
 
-RESIZES = ("area", "bicubic_float", "bicubic")
-
-
 def resize_image(image: Picture, size: tuple[int, int], resize: str, shrinks: bool) -> Pixels:
     """RGB uint8 [H, W, 3] resized to (height, width); one of that size already is given back.
 
@@ -189,14 +186,6 @@ def resize_image(image: Picture, size: tuple[int, int], resize: str, shrinks: bo
     resized = functional.interpolate(planes, size, **smooth)
     floats = resized[0].permute(1, 2, 0).contiguous().numpy()
     return floats.round().clip(0, 255).astype(np.uint8) if resize == "bicubic" else floats
-
-
-CHOICES = {
-    "method": ("resize", "center_crop"),
-    "resize": RESIZES,
-    "query_crop": tuple(CROPS),
-    "crop_rounding": tuple(CROP_ROUNDINGS),
-}
 
 
 def patch_centres(rows: int, columns: int) -> npt.NDArray[np.float64]:

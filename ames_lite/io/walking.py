@@ -19,7 +19,6 @@ HIDDEN = {  # in lower case: archives, network disks, recycle bins
     *("system volume information", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini"),
 }
 DUE = "names that begin with a dot and folders of the system (__MACOSX, @eaDir, …) are left out"
-
 LEFT = {  # what is left out, and how that is said
     "hidden": ("hidden image", "left out"),
     "dead": ("link", "left out, leading nowhere"),
@@ -29,13 +28,11 @@ LEFT = {  # what is left out, and how that is said
 
 
 class Walk:
-    """What a folder holds: files (`/`-separated paths from it, sorted, with their entries), notes,
-    and others: names of the files that are not hidden and were not wanted.
-    """
+    """What a folder holds: files (sorted `/`-separated paths, with entries), others, and notes."""
 
     def __init__(self, root: str, wanted: Callable[[str], bool]) -> None:
         self.wanted = wanted
-        self.others: list[str] = []
+        self.others: list[str] = []  # files that are not hidden and were not wanted
         self._found: list[tuple[str, os.DirEntry[str]]] = []
         self._real: dict[str, str] = {}  # of files that are no links, their names
         self._seen: dict[str, str] = {}  # real paths of folders, what they are named

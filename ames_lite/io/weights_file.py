@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput, MissingFile, existing_file
-from ames_lite.io.archives import refuse_bomb
-from ames_lite.io.pickle_program import bytes_of, check_program
+from ames_lite.errors import BadInput, MissingFile, existing_file, require
+from ames_lite.io.untrusted import bytes_of, check_program, refuse_bomb
 from ames_lite.io.writing import replacing
 
 FOLDER = 0x10  # the attribute of an archive's member
@@ -97,18 +96,16 @@ def write_tensors(path: str | Path, content: Mapping[str, Any]) -> None:
 def read_state(path: str | Path, expected: str) -> dict[str, Tensor]:
     """The tensors by name. Errors as in `load_weights`."""
     state = load_weights(path, expected)
-    for key in STATE_KEYS if isinstance(state, Mapping) else ():
-        if key in state:
-            state = state[key]
-            break
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BadInput("holds something else than named tensors", where=path, expected=expected)
+    if isinstance(state, Mapping):
+        state = next((state[key] for key in STATE_KEYS if key in state), state)
+    fits = isinstance(state, Mapping) and all(isinstance(v, Tensor) for v in state.values())
+    require(fits, "holds something else than named tensors", where=path, expected=expected)
     return {str(name): value for name, value in state.items()}
 
 
 def fill_network(network: Network, state: State, path: str | Path, expected: str) -> Network:
-    """The network, made on the meta device, with copies of the tensors; float32, eval mode.
-    Raises BadInput that lists what is missing, unexpected, of another form, or not finite.
+    """The network, made on the meta device, with copies of the tensors; float32, eval mode. Raises
+    BadInput that lists what is missing, unexpected, of another form, or not finite.
     """
     wanted = network.state_dict()
     shared = state.keys() & wanted.keys()
@@ -135,8 +132,7 @@ def refuse_keys(path: str | Path, expected: str, **faults: Iterable[str]) -> Non
         for word, names in ((word, sorted(names)) for word, names in faults.items())
         if names
     ]
-    if listed:
-        raise BadInput("; ".join(listed), where=path, expected=expected)
+    require(not listed, "; ".join(listed), where=path, expected=expected)
 
 
 def package_file(package: str, name: str, requirement: str) -> Path:

@@ -15,7 +15,7 @@ try:
 except ImportError:
     fcntl = None  # type: ignore[assignment]
 
-from ames_lite.errors import BadInput, UserError, disk_error
+from ames_lite.errors import BadInput, UserError, disk_error, explained, require
 
 LOCK = ".lock"
 
@@ -23,8 +23,7 @@ LOCK = ".lock"
 @contextmanager
 def replacing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends, removed when it fails.
-
-    Raises BadInput where `path` exists and overwrite is not given, before the block runs.
+    BadInput where `path` exists and overwrite is not given, before the block runs.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
@@ -72,10 +71,9 @@ def csv_writer(file: TextIO) -> Any:
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.is_dir() or (path.exists() and not overwrite):
-        what = "the output exists already"
-        remedy = "choose another path, or give overwrite=True to replace the file"
-        raise BadInput(what, where=path, expected="a path that is free", remedy=remedy)
+    free, what = not path.is_dir() and (overwrite or not path.exists()), "the output exists already"
+    remedy = "choose another path, or give overwrite=True to replace the file"
+    require(free, what, where=path, expected="a path that is free", remedy=remedy)
 
 
 @contextmanager
@@ -98,11 +96,9 @@ def locked(folder: Path, what: str, remedy: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("w")
     with file:
-        if fcntl is not None:
-            try:
+        with explained(what, BlockingIOError, where=folder, remedy=remedy):
+            if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BadInput(what, where=folder, remedy=remedy) from error
         with explain_write_errors(folder):
             yield
 

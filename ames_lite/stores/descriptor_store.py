@@ -33,10 +33,8 @@ THREADS = 4  # that read at once, where HDF5 is not in between; more wait for ea
 
 
 class DescriptorStore(RowStore):
-    """A complete store of local descriptors, for reading.
-
-    size int32 [N, 2] (height, width); max_count: K; dim: D (bits where packed); packed; dtype of
-    descriptors; codebook: of product codes, which are decoded as they are read, else None.
+    """A complete store of local descriptors, for reading. size: int32 [N, 2] (height, width);
+    max_count: K; dim: D (bits where packed). Product codes are decoded as they are read.
     """
 
     create = DescriptorWriter
@@ -105,10 +103,8 @@ class DescriptorStore(RowStore):
     def read_descriptors(
         self, rows: Sequence[int] | npt.NDArray[np.integer], max_count: int | None = None
     ) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """Descriptors [n, k, D] (float16; or uint8 [n, k, D/8]) and valid [n, k] of many rows.
-
-        rows [n] in any order, repeated or not: each is read once, in the order of the file. A
-        failed row has no valid descriptor. k = min(max_count, K). BadInput for rows outside.
+        """Descriptors [n, k, D] (float16; or uint8 [n, k, D/8]) and valid [n, k] of rows [n] in any
+        order, repeated or not: each is read once. k = min(max_count, K). BadInput for rows outside.
         """
         rows = self._file_rows(np.asarray(rows))
         k = self._limit(max_count)
@@ -146,9 +142,7 @@ class DescriptorStore(RowStore):
         return self._decoded(descriptors[:, :count]), valid
 
     def fingerprint(self) -> str:
-        """What tells this store from another of the same provenance: its checksums; of a store
-        without them the sizes of images and `file_identity` of all its files.
-        """
+        """What tells this store from others of its provenance: its checksums, or all its files."""
         if self.has_checksums:
             return array_digest(self.stored("checksum", 0, len(self)))[:32]
         files = [self.path, *(chunk.path for chunk in self.chunks())]

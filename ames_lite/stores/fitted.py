@@ -1,18 +1,16 @@
 """What is fitted on descriptors, on disk: a VLAD vocabulary, a projection to bits, a whitening.
 
-vocabulary    `vlad_{desc}_{domain}.npz`: `centroids` float32 [C, D], plain means, and `images`, the
-              full list of what it was built from; in the provenance `distance` (euclidean or
-              cosine) and `unit` (whether descriptors are brought to unit length first). Or AnyLoc's
-              published `c_centers.pt`, a tensor [C, D] that does not say what it was built from:
-              for descriptors of unit length and assignment by cosine
+vocabulary    `vlad_{desc}_{domain}.npz`: `centroids` float32 [C, D], and `images`, what it was
+              built from; in the provenance `distance` (euclidean or cosine) and `unit` (whether
+              descriptors are brought to unit length first). Or AnyLoc's published `c_centers.pt`, a
+              tensor [C, D], for descriptors of unit length and assignment by cosine
 binarization  `itq_{desc}_{domain}.npz`: `projection` float32 [Din, D]; descriptors are
               L2-normalised, then projected; a bit is 1 where the projection is above 0
 whitening     `pca_{desc}_{global}_{domain}.npz`: `mean` [D], `components` [P, D], `variance` [P],
               all float32, and `names`, the images that it was fitted on; in the provenance
               `remainder` where it has one (`ames_lite.retrieval.whitening`)
 
-All are written whole and read without pickle. The provenance, a flat dict, and lists of names are
-JSON bytes, arrays of uint8; `provenance` is the name of the first.
+The provenance, a flat dict, and lists of names are JSON bytes, arrays of uint8.
 """
 
 import json
@@ -47,18 +45,12 @@ class ArrayFile(NamedTuple):
     json: str = ""
 
     def write(
-        self,
-        path: str | Path,
-        arrays: Arrays,
-        provenance: Made,
-        values: Any = None,
-        *,
-        overwrite: bool = False,
+        self, path: str | Path, given: Arrays, made: Made, said: Any = None, overwrite: bool = False
     ) -> Path:
-        """Write the arrays as float32, and values as the JSON; returns the path."""
-        stored: dict[str, Array] = {n: arrays[n].astype(np.float32) for n in self.arrays}
-        texts = {self.json: json.dumps(values)} if self.json else {}
-        texts["provenance"] = json.dumps(check_provenance(provenance), sort_keys=True)
+        """Write the arrays as float32, and what is said as the JSON; returns the path."""
+        stored: dict[str, Array] = {n: given[n].astype(np.float32) for n in self.arrays}
+        texts = {self.json: json.dumps(said)} if self.json else {}
+        texts["provenance"] = json.dumps(check_provenance(made), sort_keys=True)
         stored |= {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
         with replacing(path, overwrite) as partial, open(partial, "wb") as file:
             np.savez(file, **stored)  # type: ignore[arg-type]  # the stub takes a name for a flag
@@ -127,7 +119,7 @@ def write_vocabulary(
     """Write centroids [C, D] and what they were built from; returns the path. Raises BadInput."""
     check_numbers(centroids, "centroids", "[C, D]", path, remedies.VOCABULARY)
     listed = [part._asdict() for part in images]
-    return VOCABULARY.write(path, {"centroids": centroids}, provenance, listed, overwrite=overwrite)
+    return VOCABULARY.write(path, {"centroids": centroids}, provenance, listed, overwrite)
 
 
 def read_vocabulary(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]:

@@ -1,9 +1,8 @@
 """Global descriptors on disk: `{desc}_{split}_{kind}.hdf5`, one row per image of a list.
 
 The row of an image that failed holds the constant vector of unit length, so that every row can be
-searched; its status says that it failed. Files of older runs have neither `status` nor `reason`:
-all their rows are done. Published files have one data set `features` [N, D] and neither names nor
-provenance: they are read with the image list that they were made from.
+searched. Files of older runs have neither `status` nor `reason`: all their rows are done. Published
+files have one data set `features` [N, D] alone: they are read with their image list.
 """
 
 from collections.abc import Sequence
@@ -24,9 +23,7 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 class GlobalStore(RowStore):
-    """A complete file of global descriptors, for reading in blocks. dim: D; dtype; has_status:
-    False for files of older runs and published ones.
-    """
+    """A complete file of global descriptors; has_status: not of older runs and published ones."""
 
     schema = row_layout.GLOBAL_SCHEMA
 

@@ -21,16 +21,16 @@ from ames_lite.errors import BadInput, MissingFile, disk_errno, disk_error, expl
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import ABSENT, Provenance, check_provenance
 from ames_lite.io.writing import replacing
+from ames_lite.records import unique_names
 from ames_lite.stores import checksums
 from ames_lite.stores.hdf5_objects import AGAIN, DataSet, File, Selection, Source, write_errors
 
 __all__ = ["DataSet", "File", "Selection", "Source", "write_errors"]
-
 Came = Callable[[File], str]  # how far, in words
 Wanted = tuple[int | None, ...]
+Names = Sequence[str]
 VirtualLayout, VirtualSource = h5py.VirtualLayout, h5py.VirtualSource
 filter_available = h5py.h5z.filter_avail
-
 FORMAT = ("v108", "v108")  # fixed, so that the same content gives the same bytes everywhere
 VIRTUAL_FORMAT = ("v110", "v110")
 CHECKSUMS = "checksums"
@@ -50,14 +50,10 @@ def check_names(names: Sequence[str], what: str) -> tuple[str, ...]:
     """The names as a tuple. Raises BadInput where there is none, an empty one or one twice."""
     if isinstance(names, str) or len(names) == 0:
         raise BadInput(f"{what} is {names!r}", expected="a list of at least one name")
-    seen: set[str] = set()
     for row, name in enumerate(names):
         if not name or "\0" in name:
             raise BadInput(f"{what} has the name {name!r} in row {row}", expected="a path")
-        if name in seen:
-            raise BadInput(f"{what} has '{name}' more than once", expected="unique names")
-        seen.add(name)
-    return tuple(names)
+    return unique_names(names, what)
 
 
 @contextmanager
@@ -67,15 +63,11 @@ def new_file(
     provenance: Mapping[str, Any],
     *,
     overwrite: bool = False,
-    complete: bool = True,
-    virtual: bool = False,
-    small: Sequence[str] = (),
+    complete: bool = True,  # False: the mark stays 0, the store is filled in place afterwards
+    virtual: bool = False,  # for virtual data sets, which need a newer format
+    small: Sequence[str] = (),  # see `mark_complete`
 ) -> Iterator[File]:
-    """An empty file to fill in the block; it takes its name when the block ends without error.
-
-    complete=False: the mark stays 0, the store is filled in place afterwards. virtual: it will have
-    virtual data sets, which need a newer format. small: see `mark_complete`.
-    """
+    """An empty file to fill in the block; it takes its name when the block ends without error."""
     checked = check_provenance(provenance)
     if overwrite and Path(path).is_file():
         refuse_being_written(Path(path))
@@ -99,11 +91,10 @@ def new_file(
 
 
 def abandon(file: File, *, new: bool = False) -> None:
-    """Let go of a file that cannot be written to its end; what is not on disk is lost.
-
-    HDF5 tries again to write when the file is closed and when the process ends, and brings it down
-    when that fails. So its descriptor is led elsewhere first. new: created by this handle, which
-    gives a file its length; that no place takes under a limit on the size of files.
+    """Let go of a file that cannot be written to its end; what is not on disk is lost. HDF5 tries
+    again when it is closed and when the process ends, and brings that down when it fails: so its
+    descriptor is led elsewhere first. new: created by this handle, which gives a file its length;
+    that no place takes under a limit on the size of files.
     """
     if not file:
         return
@@ -123,9 +114,7 @@ def _lead(file: File, descriptor: int) -> None:
 
 
 def mark_complete(file: File, small: Sequence[str] = ()) -> None:
-    """Set the mark, once everything before it is with the operating system. small: data sets that
-    are always read whole, to have one checksum each.
-    """
+    """Set the mark, once all else is with the system. small: data sets to have a checksum each."""
     sums = {name: checksums.checksum(file[name][:]) for name in small}
     _write_sums(file, sums | {key: checksums.checksum(text) for key, text in _texts(file)})
     file.flush()
@@ -179,17 +168,14 @@ def _text(value: object) -> str:
 
 
 def open_foreign(path: str | Path, mode: str = "r", *, remedy: str | None = None) -> File:
-    """A file that others wrote: no schema, no mark is asked for. Raises MissingFile; BadInput where
-    it is no HDF5 file, cut short, or being written.
-    """
+    """A file that others wrote. MissingFile; BadInput: no HDF5, cut short, or being written."""
     path = Path(path)
     if not path.is_file():  # a pipe would not end
         there = "is a folder" if path.is_dir() else "is no file"
         what = f"the path {there}" if path.exists() else "the file is missing"
         raise MissingFile(what, where=path, expected="an HDF5 file", remedy=remedy)
     try:
-        form = None if mode == "r" else FORMAT  # of others, any
-        return File(h5py.File(path, mode, libver=form), path, remedy)
+        return File(h5py.File(path, mode, libver=None if mode == "r" else FORMAT), path, remedy)
     except BlockingIOError as error:
         what = "the file is being written by another process"
         raise BadInput(what, where=path, remedy=LOCK_REMEDY) from error
@@ -228,9 +214,7 @@ def open_unfinished(
 
 
 def open_to_fill(path: str | Path, schema: Schema) -> File:
-    """An unfinished file, to write; a complete one, to which nothing is added, to read: opening for
-    writing changes a file's time, and needs the right to write.
-    """
+    """An unfinished file, to write; a complete one to read, as writing changes a file's time."""
     file = open_unfinished(path, schema, remedy=BEGIN_ANEW)
     with closed_on_error(file):
         if is_complete(file):
@@ -242,9 +226,7 @@ def open_to_fill(path: str | Path, schema: Schema) -> File:
 def open_complete(
     path: str | Path, schema: Schema, *, remedy: str | None = None, progress: Came | None = None
 ) -> File:
-    """A complete file of this schema, for reading. As `open_unfinished`. remedy: the command that
-    makes such a file. progress(file): how far an unfinished one came.
-    """
+    """A complete file, for reading. remedy: what makes it; progress(file): how far it came."""
     file = open_unfinished(path, schema, remedy=remedy)
     with closed_on_error(file):
         if is_complete(file):
@@ -259,7 +241,6 @@ def open_complete(
 
 
 def _check_attributes(file: File) -> None:
-    """Raise BadInput where a complete file's attributes are not those that were written."""
     file.verifies = file.has_checksums and checksums.verified()
     if file.verifies:
         file.sums = read_json(file, CHECKSUMS)
@@ -279,7 +260,6 @@ def closed_on_error(file: File) -> Iterator[None]:
 
 
 def read_provenance(path: str | Path, schema: Schema, *, remedy: str | None = None) -> Provenance:
-    """The provenance of a complete file."""
     with open_complete(path, schema, remedy=remedy) as file:
         return read_json(file, "provenance")
 
@@ -315,12 +295,8 @@ def decode_names(values: Iterable[bytes]) -> tuple[str, ...]:
     return tuple(value.decode("utf-8", "surrogateescape") for value in values)
 
 
-def dataset(
-    file: File, name: str, shape: Wanted, kinds: Sequence[str], *, spread: bool = False
-) -> DataSet:
-    """A data set of this shape (None: any length) and dtype ('text': fixed-length text). spread: it
-    may be virtual; the caller looks at its sources (`storage.check_stored`).
-    """
+def dataset(file: File, name: str, shape: Wanted, kinds: Names, *, spread: bool = False) -> DataSet:
+    """A data set of this shape (None: any) and dtype ('text': fixed length). spread: or virtual."""
     if name not in file:
         raise file.damaged(f"the data set '{name}' is absent")
     found = file[name]

@@ -1,8 +1,8 @@
 """Metadata of an HDF5 file that HDF5 would take for true, looked at before.
 
 The names of a group of the older form, and the mapping of a virtual data set, lie in heaps without
-checksums: damaged sizes bring HDF5 down, lead it in circles or make it ask for any memory. A
-mapping ends in a checksum, which HDF5 compares after it has used the rest.
+checksums, or ones that HDF5 compares too late: damaged sizes bring it down, lead it in circles or
+make it ask for any memory.
 """
 
 import struct

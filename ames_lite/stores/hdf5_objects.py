@@ -103,9 +103,7 @@ class _Guarded:
 
 
 class DataSet(_Guarded):
-    """A data set with values. chunks: their shape; None where it lies in one piece. is_virtual: its
-    values lie in others.
-    """
+    """A data set with values; chunks: their shape, or None; is_virtual: they lie in others."""
 
     def __init__(self, inner: Any, path: Path, remedy: str | None, new: bool, name: str) -> None:
         """Raises BadInput where `inner` is a group, or has neither shape nor numbers."""
@@ -222,9 +220,7 @@ class File(_Guarded):
         return self._found[name]
 
     def _follow(self, name: str) -> None:
-        """Raise ValueError where a path leads to another file (not opened) or in circles, or where
-        metadata on it are damaged (`hdf5_metadata`): before HDF5 follows it.
-        """
+        """Raise ValueError for links out of the file, or in circles, and for damaged metadata."""
         self._check()
         at, left, followed = "/", name.split("/"), 0
         while left:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, ConfigError, MissingFile, require
+from ames_lite.errors import ConfigError, MissingFile, require
 from ames_lite.io.provenance import compare_provenance
 from ames_lite.stores import hdf5, row_layout, storage
 from ames_lite.stores.row_store import RowStore
@@ -70,8 +70,7 @@ def shard_rows(num: int, shard: Shard | None) -> range:
     if shard is None:
         return range(num)
     rows = range(num * (shard.index - 1) // shard.count, num * shard.index // shard.count)
-    if not rows:
-        raise BadInput(f"shard {shard} of {num} images is empty", expected="fewer shards")
+    require(rows, f"shard {shard} of {num} images is empty", expected="fewer shards")
     return rows
 
 
@@ -81,10 +80,8 @@ def shard_path(path: str | Path, shard: Shard | None) -> Path:
     >>> shard_path("sift_gallery_local.hdf5", Shard(3, 8)).name
     'sift_gallery_local.3-of-8.hdf5'
     """
-    path = Path(path)
-    if shard is None:
-        return path
-    return path.with_name(f"{path.stem}.{shard.index}-of-{shard.count}{path.suffix}")
+    path, part = Path(path), "" if shard is None else f".{shard.index}-of-{shard.count}"
+    return path.with_name(f"{path.stem}{part}{path.suffix}")
 
 
 def find_shards(path: str | Path, remedy: str | None = None) -> list[Path]:
@@ -131,20 +128,14 @@ def join_stores(
     stores: Sequence[RowStore],
     output: str | Path,
     *,
-    names: Sequence[str] | None = None,
-    linked: bool = False,
-    compression: str | None = None,
+    names: Sequence[str] | None = None,  # of all rows; None: as in the sources
+    linked: bool = False,  # a virtual store over local ones
+    compression: str | None = None,  # of local descriptors, of storage.COMPRESSIONS
     overwrite: bool = False,
-    keep: bool = False,
-    progress: Callable[[int], object] = lambda images: None,
+    keep: bool = False,  # an output of the same images, made alike, stays as it is
+    progress: Callable[[int], object] = lambda images: None,  # called with how many were copied
 ) -> Path:
-    """Write all rows into one store; returns the path.
-
-    names: of all rows, where they are called otherwise than in the sources. linked: a virtual store
-    over local ones. compression: of local descriptors (`storage.COMPRESSIONS`). keep: an output of
-    the same images, made alike, stays as it is. progress: called with the number of images that
-    were copied. Raises BadInput for NaN or zeros, and where the disk refuses.
-    """
+    """Write all rows into one store; returns the path. BadInput also where the disk refuses."""
     output, first = Path(output), stores[0]
     storage.check_compression(compression)
     for store in stores[1:]:

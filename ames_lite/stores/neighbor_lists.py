@@ -2,8 +2,7 @@
 
 `ids` int32 [Q, K], rows of the gallery list, `sims` float32 [Q, K] and `checksum` uint64 [Q] of
 both. The file keeps the digests of both name lists, and reading demands both. A path that ends in
-`.pkl` is of the published form, one of a table or an archive of the forms of `candidates`. Lists of
-a training set against itself may stay in their file (`NeighborRows`).
+`.pkl` is of the published form, one of a table or an archive of the forms of `candidates`.
 """
 
 import logging
@@ -43,16 +42,13 @@ def write_neighbors(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write the neighbours of Q query names among N gallery names; returns the path. The published
-    form (.pkl) keeps neither names nor provenance. BadInput for other lists.
-    """
-    sides = {"query": query_names, "gallery": gallery_names}
-    wanted = {"query": len(neighbors.ids), "gallery": neighbors.num_gallery}
-    for side, names in sides.items():
+    """Write the neighbours of Q names among N; returns the path. A .pkl has no names. BadInput."""
+    wanted = ("query", query_names, len(neighbors.ids))
+    for side, names, num in (wanted, ("gallery", gallery_names, neighbors.num_gallery)):
         hdf5.check_names(names, f"the {side} list")
-        what = f"the {side} list has {len(names)} names, the neighbours {wanted[side]}"
+        what = f"the {side} list has {len(names)} names, the neighbours {num}"
         expected = f"the {side} list that the neighbours were searched with"
-        require(len(names) == wanted[side], what, where=path, expected=expected)
+        require(len(names) == num, what, where=path, expected=expected)
     if is_pickle(path):
         return published.write_published_neighbors(Path(path), neighbors, overwrite=overwrite)
     with hdf5.new_file(path, SCHEMA, provenance, overwrite=overwrite) as file:
@@ -67,14 +63,12 @@ def read_neighbors(
     path: str | Path,
     query_names: Names,
     gallery_names: Names,
-    num: int | None = None,
+    num: int | None = None,  # the first min(num, N) of each query; None: all
     *,
-    most: int | None = None,
+    most: int | None = None,  # or so many, where all take more than WHOLE_BYTES
     remedy: str = REMEDY,
 ) -> Neighbors:
-    """The neighbours, or the first min(num, N) of each query; most: or so many, where all take more
-    than WHOLE_BYTES. Raises MissingFile; BadInput for other lists and too short ones.
-    """
+    """The neighbours. Raises MissingFile; BadInput for other lists and too short ones."""
     both = query_names, gallery_names
     if is_foreign(Path(path)):
         lists = _foreign_rows(path, *both)
@@ -113,12 +107,10 @@ def convert_published(
     query_names: Names,
     gallery_names: Names,
     *,
-    keep: int | None = None,
+    keep: int | None = None,  # so many neighbours of each query; None: all
     overwrite: bool = False,
 ) -> Path:
-    """A native file of the lists of a pickle, each image left out of its own; returns its path.
-    keep: so many neighbours of each query; None: all. Raises as `open_published_rows`.
-    """
+    """A native file of the lists of a pickle, each image left out of its own; returns its path."""
     lists, rising = open_published_rows(source, query_names, gallery_names), 0
     width, rows = min(lists.width - lists.has_own, keep or lists.width), len(lists)
     with hdf5.new_file(output, SCHEMA, {"origin": ORIGIN}, overwrite=overwrite) as file:
@@ -137,7 +129,6 @@ def convert_published(
 
 
 def read_provenance(path: str | Path) -> Provenance:
-    """What is known of the search that made the lists."""
     return {"origin": ORIGIN} if is_foreign(Path(path)) else hdf5.read_provenance(path, SCHEMA)
 
 

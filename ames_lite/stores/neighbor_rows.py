@@ -129,8 +129,7 @@ def check_ids(ids: Array, what: str, num_gallery: int, where: Where, first: int 
         bad = ~((ids >= 0) & (ids < num_gallery))
         if ids.dtype.kind == "f":
             bad |= np.floor(ids) != ids
-    expected = f"rows 0 to {num_gallery - 1} of the gallery list"
-    _refuse_first(bad, ids, what, expected, where, first)
+    _refuse_first(bad, ids, what, f"rows 0 to {num_gallery - 1} of the gallery list", where, first)
 
 
 def _refuse_first(

@@ -4,9 +4,9 @@
 determines them: weights, stores, neighbours, settings. A file is reused only where all agree.
 
 While a run is under way, `scores.partial.hdf5` beside it keeps `logit` float32 [P] and `done`
-uint64 [P] of all pairs, in the run's order: a checksum of the pair's number and logit, or 0. A pair
-is done only after its logit is with the operating system, so a process may be killed at any moment;
-`complete` is never set. Each process has its own file; a resumed run reads all.
+uint64 [P] of all pairs, in the run's order: a checksum of the pair's number and logit, or 0, set
+after its logit is with the operating system, so that a process may be killed at any moment. Each
+process has its own file; a resumed run reads all.
 """
 
 import time
@@ -30,6 +30,11 @@ SCHEMA = hdf5.Schema("ames_lite/pair_scores/2", "ames_lite/pair_scores/1")
 PARTS = {"query": "int32", "gallery": "int32", "logit": "float32"}
 REMEDY = remedies.SCORES
 Digests = Mapping[str, str]
+PARTIAL_SCHEMA = hdf5.Schema("ames_lite/partial_scores/2")
+FLUSH_SECONDS = 1.0  # what a kill can cost
+BEGIN_ANEW = "give another output_dir=, or remove the file and score anew"
+Logits = npt.NDArray[np.float32]
+Done = npt.NDArray[np.bool_]
 
 
 def write_pair_scores(
@@ -77,27 +82,16 @@ def read_provenance(path: str | Path, *, remedy: str = REMEDY) -> dict[str, Any]
     return hdf5.read_provenance(path, SCHEMA, remedy=remedy)
 
 
-PARTIAL_SCHEMA = hdf5.Schema("ames_lite/partial_scores/2")
-FLUSH_SECONDS = 1.0  # what a kill can cost
-BEGIN_ANEW = "give another output_dir=, or remove the file and score anew"
-Logits = npt.NDArray[np.float32]
-Done = npt.NDArray[np.bool_]
-
-
 class PartialScores:
-    """The partial results of the run whose scores go to `output`; digests: what they depend on.
-
-    rank, size: which of how many processes this is. goes_on: what a user does to go on, in words;
-    None: as the run directory of `output` is resumed.
-    """
+    """The partial results of the run whose scores go to `output`; digests: what they depend on."""
 
     def __init__(
         self,
         output: str | Path,
         digests: Mapping[str, str],
-        rank: int = 0,
-        size: int = 1,
-        goes_on: str | None = None,
+        rank: int = 0,  # of this process
+        size: int = 1,  # how many there are
+        goes_on: str | None = None,  # how a user resumes it, in words; None: by resume=true
     ) -> None:
         self.output, self.digests = Path(output).absolute(), dict(digests)
         self.goes_on = goes_on or f"resume=true output_dir={self.output.parent}"
@@ -111,9 +105,7 @@ class PartialScores:
         return sorted(self.output.parent.glob(f"{self.output.stem}.partial*.hdf5"))
 
     def read(self, num: int) -> tuple[Logits, Done]:
-        """What earlier attempts at this run, of `num` pairs, have finished: logit and done [P].
-        BadInput where a file is damaged, or was begun with other weights, stores or pairs.
-        """
+        """What earlier attempts at this run of `num` pairs finished: logit, done [P]. BadInput."""
         logit, done = np.zeros(num, np.float32), np.zeros(num, np.bool_)
         for path in self.found():
             with hdf5.open_unfinished(path, PARTIAL_SCHEMA, remedy=BEGIN_ANEW) as file:

@@ -28,7 +28,9 @@ BY_ROW = ("reason", "weight", "scale", "xy", "descriptors")
 GLOBAL_KINDS = ("float16", "float32")
 TODO, DONE, FAILED = 0, 1, 2  # values of `status`
 REASON_BYTES = 160
-
+REMEDY = "free space, write elsewhere, store fewer descriptors per image, or packed bits "
+REMEDY += "(binarization=)"
+Names = Sequence[str]
 Layout = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
@@ -57,9 +59,7 @@ def layout(
     }
 
 
-def store_layout(
-    names: Sequence[str], max_count: int, dim: int, dtype: str, code_bytes: int = 0
-) -> Layout:
+def store_layout(names: Names, max_count: int, dim: int, dtype: str, code_bytes: int = 0) -> Layout:
     """The `layout` of a store of these names. Raises BadInput for sizes that none can have."""
     if dtype not in ("float16", "uint8"):
         raise BadInput(f"dtype is {dtype!r}", expected="'float16', or 'uint8' for packed bits")
@@ -74,8 +74,7 @@ def store_layout(
     return layout(len(names), max_count, dim, dtype == "uint8", name_bytes, code_bytes)
 
 
-def globals_layout(names: Sequence[str], dim: int, dtype: str = "float32") -> Layout:
-    """As `store_layout`, of a file of global descriptors."""
+def globals_layout(names: Names, dim: int, dtype: str = "float32") -> Layout:
     fine, expected = dtype in GLOBAL_KINDS and dim >= 1, f"dim from 1, {' or '.join(GLOBAL_KINDS)}"
     require(fine, f"dim is {dim}, dtype {dtype!r}", expected=expected)
     num = len(names)
@@ -126,9 +125,7 @@ def num_bytes(wanted: Layout) -> int:
 
 
 def check_layout(file: hdf5.File, wanted: Layout) -> None:
-    """Raise BadInput where a data set is absent or has another shape or dtype; where one that is
-    written to is virtual, too: HDF5 would write to its sources.
-    """
+    """Raise BadInput where a data set is absent or another, or virtual, though it is written to."""
     complete = hdf5.is_complete(file)
     for name, (shape, dtype) in wanted.items():
         kinds = ("text" if dtype.kind == "S" else dtype.name,)
@@ -144,14 +141,8 @@ def progress(file: hdf5.File) -> str:
     return f"{written} of {len(status)} rows are written ({failed} of them failed)"
 
 
-REMEDY = "free space, write elsewhere, store fewer descriptors per image, or packed bits "
-REMEDY += "(binarization=)"
-
-
 def announce(path: str | Path, wanted: Layout, *, overwrite: bool = False) -> str:
-    """What a file of these data sets will take (without HDF5's own KiB), for printing. One that is
-    overwritten stays until the new one is whole. Raises BadInput where the disk is too small.
-    """
+    """What a file of these data sets will take, for printing. BadInput: the disk is too small."""
     path = Path(path)
     needed, images = num_bytes(wanted), wanted["status"][0][0]
     if path.exists() and not overwrite:

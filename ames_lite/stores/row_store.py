@@ -8,12 +8,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ames_lite.errors import BadInput, MissingFile, existing_file, require
+from ames_lite.errors import BadInput, existing_file, require
 from ames_lite.io import remedies
 from ames_lite.io.provenance import Provenance
 from ames_lite.retrieval.product_codes import Codebook
 from ames_lite.stores import hdf5, row_layout, storage
-from ames_lite.stores.direct import DirectRows, locate
+from ames_lite.stores.storage import DirectRows, locate
 
 Array = npt.NDArray[Any]
 REMEDY = remedies.EXTRACT
@@ -21,25 +21,20 @@ TABLE_ROWS = 1 << 16  # of checksums, that are held: about 8 MiB
 
 
 class RowStore:
-    """A complete file, for reading. May be pickled: another process opens the file by itself.
-
-    names [N]; status uint8 [N] (1 done, 2 failed); published: whether the file is of a published
-    form; has_checksums: not where it is, nor of an older version; remedy: what makes it.
-    """
+    """A complete file, for reading. May be pickled: another process opens the file by itself."""
 
     schema = hdf5.Schema("")
-    published = False
-    names: tuple[str, ...]
-    status: npt.NDArray[np.uint8]
+    published = False  # whether the file is of a published form
+    names: tuple[str, ...]  # [N]
+    status: npt.NDArray[np.uint8]  # [N], 1 done, 2 failed
     provenance: Provenance
     dim: int
     dtype: np.dtype[Any]
-    has_checksums = False
+    has_checksums = False  # not of a published form, nor of an older version
     codebook: Codebook | None = None  # of product codes
     _data_set = "descriptors"  # what is read by the row
 
     def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
-        """Raises MissingFile, BadInput."""
         self.path, self.remedy = Path(path).absolute(), remedy
         self._handle: hdf5.File | None = None
         self._pid = os.getpid()
@@ -90,9 +85,7 @@ class RowStore:
         return self._ways[name]
 
     def _verify(self, name: str, first: int, rows: Array) -> None:
-        """Raise BadInput where rows, or of local descriptors their first runs, were changed: when
-        they are first read.
-        """
+        """Raise BadInput where rows, or their first runs, were changed; they are compared once."""
         parts = row_layout.num_parts(name, rows.shape)
         if self._is_verified(name, first, first + len(rows), parts):
             return
@@ -132,7 +125,6 @@ class RowStore:
         return storage.chunks_of(self._file()[self._data_set])
 
     def close(self) -> None:
-        """Let go of the file; reading again reopens it."""
         for opened in (self._handle, *self._ways.values()):
             if opened is not None:
                 opened.close()
@@ -171,9 +163,7 @@ class RowStore:
 
 class Watch:
     """Whether the files of stores stay as they are now while they are read: `check` afterwards.
-
-    HDF5 gives zeros, without an error, beyond the end of a file that became shorter meanwhile, and
-    for a chunk file that has gone.
+    HDF5 gives zeros, without an error, where a file became shorter meanwhile or a chunk has gone.
     """
 
     def __init__(self, stores: Iterable[RowStore]) -> None:
@@ -188,11 +178,8 @@ class Watch:
         """Raise MissingFile where a file has gone, BadInput where it has another size."""
         expected = "the file as it was when it was opened"
         for path, before in self.size.items():
-            kind: type[BadInput | MissingFile] = BadInput
-            try:
-                now = path.stat().st_size
-                what = f"the store had {before} bytes when it was opened and has {now}"
-            except FileNotFoundError:
-                kind, now, what = MissingFile, None, "the store has gone while it was read"
             remedy = f"bring it back, or make it again: {self.remedy[path]}"
-            require(now == before, what, where=path, expected=expected, remedy=remedy, kind=kind)
+            gone = "the store has gone while it was read"
+            now = existing_file(path, gone, expected=expected, remedy=remedy).stat().st_size
+            what = f"the store had {before} bytes when it was opened and has {now}"
+            require(now == before, what, where=path, expected=expected, remedy=remedy)

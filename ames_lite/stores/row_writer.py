@@ -1,8 +1,7 @@
 """Filling stores, row by row in the order of a list of images; resumable.
 
-A row counts when its status is set, and the status is set only after the row's data are with the
-operating system. So a process may be killed at any moment; what `resume=True` then makes of the
-file equals an unbroken run byte for byte.
+A row counts when its status is set, after its data are with the operating system. So a process may
+be killed at any moment; what `resume=True` then makes equals an unbroken run byte for byte.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +16,13 @@ import numpy.typing as npt
 from ames_lite.errors import BadInput, require
 from ames_lite.io import writing
 from ames_lite.io.digest import array_digest
-from ames_lite.io.provenance import check_provenance, compare_provenance
+from ames_lite.io.provenance import Made, check_provenance, compare_provenance
 from ames_lite.records import LocalDescriptors
 from ames_lite.retrieval.product_codes import Codebook, encode
 from ames_lite.stores import hdf5, row_layout
+from ames_lite.stores.row_layout import Layout
 
+Names = Sequence[str]
 Floats = npt.NDArray[np.floating[Any]]
 Failed = Mapping[str, str]
 NONE: Failed = {}
@@ -51,27 +52,20 @@ class RowWriter:
     _failed_entry = 0.0  # of the descriptors of an image that failed
     codebook: Codebook | None = None  # of descriptors that are kept as product codes
 
+    schema = hdf5.Schema("")
+
     def __init__(
-        self,
-        path: str | Path,
-        schema: hdf5.Schema,
-        names: Sequence[str],
-        wanted: row_layout.Layout,
-        provenance: Mapping[str, Any],
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
+        self, path: str | Path, names: Names, wanted: Layout, made: Made, **begin: Unpack[Begin]
     ) -> None:
-        """names: unique; wanted: all data sets, each with a row an image; more: see `Begin`. Of a
-        complete file nothing is to do. Raises BadInput also where the disk is too small for it.
+        """names: unique; wanted: all data sets, each with a row an image; made: the provenance. Of
+        a complete file nothing is to do. BadInput also where the disk is too small for it.
         """
-        self.path, self.schema, self.names = Path(path).absolute(), schema, tuple(names)
-        self.provenance = check_provenance(provenance)
-        self._layout = wanted
-        self.resumed = resume and not overwrite and self.path.exists()
+        self.path, self.names, self._layout = Path(path).absolute(), tuple(names), wanted
+        self.provenance, overwrite = check_provenance(made), begin.get("overwrite", False)
+        self.resumed = begin.get("resume", False) and not overwrite and self.path.exists()
         if not self.resumed:
             self._begin(overwrite)
-        self._file = hdf5.open_to_fill(self.path, schema)
+        self._file = hdf5.open_to_fill(self.path, self.schema)
         with hdf5.closed_on_error(self._file):
             if not self._file.has_checksums:  # complete, of an older version
                 self._layout = {name: wanted[name] for name in wanted.keys() - {"checksum"}}
@@ -102,7 +96,6 @@ class RowWriter:
         self._write(first, rows)
 
     def close(self) -> None:
-        """Close the file; it is complete if every row is done or failed."""
         self._close(finished=self._next == len(self.names))
 
     def __enter__(self) -> Self:
@@ -131,16 +124,13 @@ class RowWriter:
 
     def _begin(self, overwrite: bool) -> None:
         """Put an empty store in place, whole: it is renamed only when it is laid out."""
-        free, expected = overwrite or not self.path.exists(), "a path that is free"
+        free, what = overwrite or not self.path.exists(), "the store exists already"
         remedy = f"continue an unfinished store with resume=True, {BEGIN_ANEW}"
-        what = "the store exists already"
-        require(free, what, where=self.path, expected=expected, remedy=remedy)
+        require(free, what, where=self.path, expected="a path that is free", remedy=remedy)
         encoded = hdf5.encode_names(self.names)
         row_layout.require_room(self.path, self._layout)
-        kind, small = (self.schema, self.provenance), row_layout.small_of(self._layout)
-        with hdf5.new_file(
-            self.path, *kind, overwrite=overwrite, complete=False, small=small
-        ) as file:
+        kind, small = (self.path, self.schema, self.provenance), row_layout.small_of(self._layout)
+        with hdf5.new_file(*kind, overwrite=overwrite, complete=False, small=small) as file:
             for name, (shape, dtype) in self._layout.items():
                 hdf5.create_contiguous(file, name, shape, dtype)
             file["name"][:] = encoded
@@ -187,7 +177,6 @@ class RowWriter:
         return self._next
 
     def _fit(self, fine: object, name: str, what: str, expected: str) -> None:
-        """Raise BadInput where what is appended for a name does not fit."""
         what = f"the descriptors of '{name}' {what}"
         require(fine, what, where=self.path, expected=expected, remedy=self._remedy)
 
@@ -219,24 +208,22 @@ class RowWriter:
 class DescriptorWriter(RowWriter):
     """A store of local descriptors being filled; `DescriptorStore.create`. A context manager."""
 
+    schema = row_layout.LOCAL_SCHEMA
     _remedy = "keep the first by .strongest(count), or create the store to fit"
 
     def __init__(
         self,
         path: str | Path,
-        names: Sequence[str],
-        max_count: int,
-        dim: int,
-        dtype: str,
-        provenance: Mapping[str, Any],
+        names: Names,
+        max_count: int,  # K, descriptors per image at most
+        dim: int,  # D (bits where packed)
+        dtype: str,  # "float16", or "uint8" for packed bits
+        provenance: Made,
         *,
-        codebook: Codebook | None = None,
+        codebook: Codebook | None = None,  # float16 is kept as its product codes
         **begin: Unpack[Begin],
     ) -> None:
-        """max_count: K, descriptors per image at most; dim: D (bits where packed); dtype:
-        'float16', or 'uint8' for packed bits; codebook: float16 is kept as its product codes.
-        Raises BadInput for bad sizes or names; see `Begin`.
-        """
+        """Raises BadInput for bad sizes or names; see `Begin`."""
         names = hdf5.check_names(names, "the image list")
         code_bytes = 0 if codebook is None else len(codebook)
         wanted = row_layout.store_layout(names, max_count, dim, dtype, code_bytes)
@@ -244,7 +231,7 @@ class DescriptorWriter(RowWriter):
             of_codes = {"codebook": array_digest(codebook), "code_bytes": code_bytes}
             provenance, self.codebook = {**provenance, **of_codes}, codebook
         self.max_count, self.dim, self.packed = max_count, dim, dtype == "uint8"
-        super().__init__(path, row_layout.LOCAL_SCHEMA, names, wanted, provenance, **begin)
+        super().__init__(path, names, wanted, provenance, **begin)
 
     def append(self, name: str, descriptors: LocalDescriptors) -> None:
         """Write the next row; float32 descriptors are rounded to float16. BadInput where it is not
@@ -277,21 +264,23 @@ class DescriptorWriter(RowWriter):
 class GlobalWriter(RowWriter):
     """A file of global descriptors being filled; used as a context manager."""
 
+    schema = row_layout.GLOBAL_SCHEMA
+
     def __init__(
         self,
         path: str | Path,
-        names: Sequence[str],
+        names: Names,
         dim: int,
-        provenance: Mapping[str, Any],
+        provenance: Made,
         *,
-        dtype: str = "float32",
+        dtype: str = "float32",  # or float16
         **begin: Unpack[Begin],
     ) -> None:
-        """dim: D; dtype: float32 or float16. Raises as `DescriptorWriter`."""
+        """Raises as `DescriptorWriter`."""
         names = hdf5.check_names(names, "the image list")
         wanted = row_layout.globals_layout(names, dim, dtype)
         self.dim, self._failed_entry = dim, dim**-0.5
-        super().__init__(path, row_layout.GLOBAL_SCHEMA, names, wanted, provenance, **begin)
+        super().__init__(path, names, wanted, provenance, **begin)
 
     def append(self, name: str, descriptor: Floats) -> None:
         self.extend([name], descriptor[None])

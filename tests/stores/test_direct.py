@@ -14,10 +14,10 @@ import pytest
 from ames_lite.errors import BadInput
 from ames_lite.extraction.merging import merge_stores
 from ames_lite.stores.descriptor_store import DescriptorStore
-from ames_lite.stores.direct import locate
 from ames_lite.stores.hdf5 import open_foreign
 from ames_lite.stores.published.store import DATA_SET, PublishedStore, open_store
 from ames_lite.stores.row_layout import BY_ROW
+from ames_lite.stores.storage import locate
 from tests.stores.published.forms import FORMS, VIRTUAL, images_for, write_published
 from tests.stores.test_descriptor_store import NAMES, K, create, fill, image
 

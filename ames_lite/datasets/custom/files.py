@@ -62,9 +62,7 @@ def write_custom(
 def write_split(
     root: Path, name: str, made: Split, options: CustomOptions, protocol: str, overwrite: bool
 ) -> Description:
-    """Write the folders <name>-train (train.txt) and <name>-val (a custom dataset), both with a
-    families.csv and a dataset.json; returns the latter of val.
-    """
+    """Write the folders <name>-train (train.txt) and <name>-val (a custom dataset)."""
     description = Description.of(made.val, options, protocol, "val")
     train, val = (root / f"{name}{PARTS[role]}" for role in ("train", "val"))
     files: Files = {"train.txt": partial(write_image_list, images=made.train)}
@@ -83,7 +81,6 @@ def _write(folder: Path, files: Files, description: Description, overwrite: bool
 
 
 def source_digests(options: CustomOptions, kind: str) -> dict[str, str]:
-    """Digests of all that the lists of a kind depend on."""
     digests = {"labels": options.labels}
     lists = {key: getattr(options, key) for key in ("queries", "gallery", "families")}
     lists |= {} if options.labels in WORDS else digests
@@ -129,9 +126,7 @@ def read_description(folder: Path) -> Description | None:
     with explained(what, kinds, where=path, expected=expected, remedy=remedy):
         if content["schema"] != SCHEMA or content.keys() - {"schema", *Description.__annotations__}:
             raise ValueError(f"schema {content['schema']} with {', '.join(content)}")
-        return Description(
-            **{key: str(content[key]) for key in ("kind", "protocol", "role")},
-            image_root=Path(content["image_root"]),
-            options=CustomOptions(**content["options"]),
-            digests={str(key): str(value) for key, value in content["digests"].items()},
-        )
+        kind, protocol, role = (str(content[key]) for key in ("kind", "protocol", "role"))
+        root, options = Path(content["image_root"]), CustomOptions(**content["options"])
+        digests = {str(key): str(value) for key, value in content["digests"].items()}
+        return Description(kind, protocol, role, root, options, digests)

@@ -1,8 +1,7 @@
 """The images of a custom dataset: which there are, their side (query or gallery), their names.
 
-With a second folder for the queries, names are relative to the folder that holds both: so
-`database/0001.jpg` and `queries/0001.jpg` stay two images. Labels may name an image relative to its
-own folder or to the root; a name that fits two images is refused.
+With a second folder for the queries, names are relative to the folder that holds both. Labels may
+name an image relative to its own folder or to the root; a name that fits two images is refused.
 """
 
 import os
@@ -18,6 +17,9 @@ from ames_lite.errors import BadInput, require
 from ames_lite.io.images import check_header, is_image_name, list_folder, no_images
 from ames_lite.io.names import Where, check_utf8
 from ames_lite.io.walking import is_hidden, names_of, real_folders, why_left_out
+
+Names = Sequence[str]
+Sides = Sequence[str | None]  # where an image must be; None: anywhere
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +64,9 @@ class ImageFolders:
     def find(self, name: str, side: str | None) -> str | None:
         """The image that a written name means, or None. side: where it must be; None: anywhere.
 
-        An id is the one image whose file is called so (GLDv2's `0/1/2/0123456789abcdef.jpg`). Other
-        forms of a path (`b/../a.jpg`, backslashes, blanks around, absolute) are understood where no
-        image is called just so, and a file that is there counts whatever its suffix. Raises
-        BadInput where it is no image, means two, or leads out of the folders.
+        An id is the one image whose file is called so. Other forms of a path (`b/../a.jpg`,
+        backslashes, blanks around, absolute) are understood where no image is called just so, and a
+        file counts whatever its suffix. BadInput: it is no image, two, or out of the folders.
         """
         places = SIDES if side is None else (side,)
         for look in (self._as_written, self._as_id, self._as_path, self._unlisted):
@@ -107,7 +108,6 @@ class ImageFolders:
         return [image for image in images if image.startswith(self.prefixes[place])]
 
     def _as_path(self, name: str, place: str) -> list[str]:
-        """The images of a side that a path leads to, by links too."""
         path = self.path(name, place)
         names = [os.path.relpath(path, self.root), *names_of(path, self._folders)]
         return [n for one in names for n in self._as_written(Path(one).as_posix(), place)]
@@ -133,16 +133,13 @@ class ImageFolders:
 
 def find_images(
     images: str | Path,
-    query_images: str | Path | None = None,
+    query_images: str | Path | None = None,  # where the queries are apart
     *,
-    named: bool = False,
-    second: str = "query_images",
+    named: bool = False,  # a table names the images: a folder may have none
+    second: str = "query_images",  # the key of the second folder
 ) -> ImageFolders:
-    """All images below `images`, and below `query_images` where the queries are apart.
-
-    named: a table names the images, so a folder may have none. second: the key of the other folder.
-    Raises MissingFile; BadInput for a folder without images, for two of which one holds the other,
-    and for names that are not UTF-8.
+    """All images below the folders. Raises MissingFile; BadInput for a folder without images, for
+    two of which one holds the other, and for names that are not UTF-8.
     """
     gallery = Path(images).expanduser().absolute()
     if query_images is None:
@@ -177,15 +174,9 @@ def _composed(name: str) -> str:
 
 
 def find_listed(
-    images: ImageFolders,
-    names: Sequence[str],
-    sides: Sequence[str | None],
-    where: Where,
-    some: bool = False,
+    images: ImageFolders, names: Names, sides: Sides, where: Where, some: bool = False
 ) -> list[str]:
-    """The image of every written name (sides: where each must be); BadInput for those absent, or ""
-    where `some` may be.
-    """
+    """The image of every written name; BadInput for those absent, or "" where `some` may be."""
     found, absent = [], []
     for row, (name, side) in enumerate(zip(names, sides, strict=True)):
         try:

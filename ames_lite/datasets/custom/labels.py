@@ -28,7 +28,6 @@ FAR = 1000.0  # metres: x, y of 0 are an origin where another position is nearer
 NO_CLASSES = "has no class folders: nothing is right, lists can be made and not measured"
 DEGREES = "degrees: lat from -90 to 90, lon from -180 to 180"
 DIGITS = 4  # decimals of degrees: less says little, and metres have fewer
-
 Lists = Mapping[str, list[str] | None]  # by side: names from the root, or None where not given
 Ids = npt.NDArray[np.int64]
 
@@ -43,21 +42,13 @@ class Values(NamedTuple):
 
 
 def relate_labels(
-    kind: str,
-    given: Table | None,
-    images: ImageFolders,
-    lists: Lists,
-    *,
-    radius: float,
-    tolerance: int,
+    kind: str, said: Table | None, images: ImageFolders, lists: Lists, radius: float, tolerance: int
 ) -> Relation:
-    """Relate images by class ("folders", "labels"), "coordinates" (radius in metres) or "frames";
-    given: None for classes and frames by path. Raises BadInput with file and line.
-    """
-    source = _of_paths(kind, images) if given is None else given
+    """Relate images by what labels say of each; said: None, where paths say it. BadInput."""
+    source = _of_paths(kind, images) if said is None else said
     table, values, rule, notes = _read_values(kind, source, radius, tolerance)
     split = table.choices("split", SIDES) if "split" in table.columns else [None] * len(table)
-    names = list(images.names) if given is None else _find(table, split, images)
+    names = list(images.names) if said is None else _find(table, split, images)
     if kind == "frames":
         _check_complete(table.path, names, images, lists)
     sides = [side or images.side_of(name) for name, side in zip(names, split, strict=True)]
@@ -68,8 +59,7 @@ def relate_labels(
     if "grade" in table.columns:
         rows = _by_grade(table, gallery, rows["easy"])
     unlisted = len({*images.names} - {*names}) - (len(source) - len(table))
-    if unlisted:
-        notes += (f"{unlisted} images are not in {table.path}: left out",)
+    notes += (f"{unlisted} images are not in {table.path}: left out",) * bool(unlisted)
     labels, scenes = (table.columns.get(column) for column in ("label", "scene"))
     numbers = {label: code for code, label in enumerate(sorted({*(labels or ())}))}
     return Relation(
@@ -125,7 +115,6 @@ def _frame_of(name: str, images: ImageFolders) -> str:
 
 
 def _find(table: Table, split: Sequence[str | None], images: ImageFolders) -> list[str]:
-    """The image of each row, each once."""
     written = table.columns["file"]
     names = find_listed(images, written, split, table.where)
     others = [cells for column, cells in table.columns.items() if column != "file"]
@@ -141,11 +130,10 @@ def _chosen(
     if wanted is not None:
         row_of = {name: row for row, name in enumerate(names)}
         absent = [name for name in wanted if name not in row_of]
-        if absent:
-            missing = f"{len(absent)} of {len(wanted)} images of the {side} list"
-            what = f"{missing} are not among the {len(row_of)} of the labels, first '{absent[0]}'"
-            where = f"{'queries' if side == 'query' else side}= against {source}"
-            raise BadInput(what, where=where, expected="a label for every image of the list")
+        what = f"{len(absent)} of {len(wanted)} images of the {side} list are not among the "
+        what += f"{len(row_of)} of the labels, first '{(absent or [''])[0]}'"
+        where = f"{'queries' if side == 'query' else side}= against {source}"
+        require(not absent, what, where=where, expected="a label for every image of the list")
         return np.array([row_of[name] for name in wanted], np.int64)
     rows = [row for row, of in enumerate(sides) if of in (side, None)]
     what, expected = f"no image is on the {side} side", "images of query and gallery"
@@ -157,11 +145,10 @@ def _check_complete(source: Path, names: list[str], images: ImageFolders, lists:
     """A traverse with a gap in its frame list is a mistake, not a choice."""
     listed = set(names)
     first = next((name for name in images.names if name not in listed), None)
-    if first is not None and None in lists.values():
-        there = f"{len(images.names)} are there: '{first}' has none"
-        where = f"{source} against {images.folder(None)}"
-        expected = "a frame for every image, or lists by queries= and gallery="
-        raise BadInput(f"{len(names)} images have a frame, {there}", where=where, expected=expected)
+    what = f"{len(names)} images have a frame, {len(images.names)} are there: '{first}' has none"
+    where = f"{source} against {images.folder(None)}"
+    expected = "a frame for every image, or lists by queries= and gallery="
+    require(first is None or None not in lists.values(), what, where=where, expected=expected)
 
 
 def _by_grade(table: Table, gallery: Ids, found: Rows) -> dict[str, Rows]:
@@ -177,8 +164,7 @@ def _by_grade(table: Table, gallery: Ids, found: Rows) -> dict[str, Rows]:
 
 def _notes_on(labels: list[str]) -> tuple[str, ...]:
     """Where all are of one class; where two differ in capitals alone: they stay two."""
-    first: dict[str, str] = {}
-    pairs = []
+    first, pairs = dict[str, str](), list[str]()
     for label in sorted(set(labels)):
         other = first.setdefault(label.casefold(), label)
         pairs += [] if other == label else [f"'{other}' and '{label}'"]

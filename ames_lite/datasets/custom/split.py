@@ -8,7 +8,7 @@ the validation set are gallery images as well, with the others of their class as
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -97,10 +97,9 @@ def read_instances(path: Path) -> tuple[dict[str, Instance], tuple[str, ...]]:
 def choose_families(instances: Iterable[Instance], share: float, seed: int) -> frozenset[str]:
     """The families of the validation set: of each kind about `share` of the instances.
 
-    Families are visited from the largest to the smallest, equal ones in random order, and one is
-    taken where the instances taken stay within the share of those visited: so large ones, whose
-    members are the hard negatives, are held out too. Of a kind with several families at least one
-    is taken and one left; a single one is for training.
+    Families are visited from the largest to the smallest, equal ones in random order, and taken
+    where the instances taken stay within the share of those visited. Of a kind with several
+    families at least one is taken and one left; a single one is for training.
     """
     of_kind: dict[str, Counter[str]] = {}
     for one in instances:
@@ -161,9 +160,7 @@ def _check_same(rows: set[str], folders: set[str], table: Path, images: ImageFol
     require(not said, "; ".join(said), where=where, expected="a row for each class folder")
 
 
-def _validation(
-    class_of: Mapping[str, str], codes: Mapping[str, int], most: int, seed: int
-) -> Relation:
+def _validation(class_of: dict[str, str], codes: dict[str, int], most: int, seed: int) -> Relation:
     """The validation set: up to `most` queries of each class with two images, drawn by seed."""
     rng = np.random.default_rng((seed, 1))
     members: dict[str, list[str]] = {}

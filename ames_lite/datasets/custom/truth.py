@@ -2,9 +2,8 @@
 
 Where nothing says which images are queries (a column `split`, a folder `query_images`, a list
 `queries`, the column `query` of pairs), every image with a positive is one, and all of them stay in
-the gallery; a query is never an answer to itself. Queries that were named stay queries without
-positives too. A pair that is not labelled is a negative; the gallery of a CSV of pairs is every
-image of the gallery's folder unless a list says which.
+the gallery; a query is never an answer to itself. A pair that is not labelled is a negative; the
+gallery of a CSV of pairs is every image of the gallery's folder unless a list says which.
 """
 
 from collections import defaultdict
@@ -27,7 +26,7 @@ from ames_lite.datasets.tables import Table, describe_forms, read_table
 from ames_lite.errors import BadInput, ConfigError, check_config, existing_file, explained, require
 from ames_lite.io.arrays import read_npz
 from ames_lite.io.names import check_once, line_of
-from ames_lite.stores.candidates.trec import read_trec
+from ames_lite.stores.candidates.texts import read_trec
 
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path
 BY_SUFFIX = {".npy": "matrix", ".npz": "matrix", ".qrels": "qrels", ".trec": "qrels"}
@@ -135,8 +134,7 @@ def image_folders(options: CustomOptions) -> tuple[tuple[Path, Path | None], tup
                 for names in SIDE_FOLDERS.values()
             )
             if query and gallery:
-                note = f"queries are in {query}, the gallery in {gallery}"
-                return (gallery, query), (note,)
+                return (gallery, query), (f"queries are in {query}, the gallery in {gallery}",)
     return (options.images, options.query_images), ()
 
 
@@ -179,9 +177,8 @@ def finish(relation: Relation, kind: str, root: Path, labels: str) -> Relation:
 
 
 def _relate_pairs(table: Table, images: ImageFolders, lists: Lists) -> Relation:
-    """Relate the queries of the list, or of the column `query` in order of appearance.
-
-    Pairs of other queries than the list's are left out. Raises BadInput with file and line.
+    """Relate the queries of the list, or of the column `query` in order of appearance. Pairs of
+    other queries are left out. Raises BadInput with file and line.
     """
     table, asked, right, lost = _pairs_there(table, images)
     pairs = [f"{query},{image}" for query, image in zip(asked, right, strict=True)]
@@ -237,8 +234,7 @@ def _grades(table: Table) -> list[str]:
 
 def _relate_matrix(path: Path, lists: Lists) -> Relation:
     """Relate by a matrix [Q, N]: its rows are those of the query list, its columns the gallery's.
-
-    Raises ConfigError without both lists; MissingFile; BadInput for another shape or other values.
+    ConfigError without both lists; MissingFile; BadInput for another shape or other values.
     """
     queries, gallery = lists["query"], lists["gallery"]
     if queries is None or gallery is None:

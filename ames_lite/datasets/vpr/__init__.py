@@ -9,7 +9,7 @@ from typing import Any
 
 from ames_lite.datasets.relation import Relation
 from ames_lite.datasets.vpr import by_list, by_position, db_struct, published
-from ames_lite.errors import MissingFile, chosen
+from ames_lite.errors import MissingFile, chosen, require
 
 READERS: Mapping[str, Callable[..., Relation]] = {
     "utm": by_position.read_utm,
@@ -32,8 +32,7 @@ READERS: Mapping[str, Callable[..., Relation]] = {
 def read_layout(reader: str, root: Path, options: Mapping[str, Any], page: str) -> Relation:
     """Read the set at `root`. page: where it comes from, for messages when a part is not there."""
     read = chosen(reader, READERS, "reader")
-    if not root.is_dir():
-        raise MissingFile("the set is not there", where=root, remedy=page)
+    require(root.is_dir(), "the set is not there", where=root, remedy=page, kind=MissingFile)
     try:
         return read(root, **options)
     except MissingFile as error:

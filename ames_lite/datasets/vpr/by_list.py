@@ -19,25 +19,23 @@ from ames_lite.errors import BadInput, check_config, require
 from ames_lite.io.names import Where, check_once, check_present, line_of
 from ames_lite.stores.published.safe_pickle import read_npy
 
+ROW = "row numbers of a file of the same release, and all images"
+IDS, BOX = "one image id a line: <object>/…/<image>", "x y w h, pixels of the whole image"
+
 
 def read_traverses(
     root: Path,
     *,
     database: str,
     queries: str,
-    ground_truth: str | None = None,
-    first_row: int = 0,
-    frames: int | None = None,
+    ground_truth: str | None = None,  # objects, one row per query; the second column: gallery rows
+    first_row: int = 0,  # of the ground truth
+    frames: int | None = None,  # or positives by |i * stride - j| <= frames
     stride: int = 1,
-    distractors: str | None = None,
-    names_from: str | None = None,
+    distractors: str | None = None,  # follow the gallery
+    names_from: str | None = None,  # the folder whose listing names the queries
 ) -> Relation:
-    """Two traverses of one route: a folder of gallery images and one of queries, natural order.
-
-    Positives as listed from row first_row of `ground_truth` on: an array of objects with one row
-    per query, whose second column lists gallery rows. Or by `frames`: |i * stride - j| <= frames.
-    Distractors follow the gallery. names_from: the folder whose listing names the queries.
-    """
+    """Two traverses of one route: a folder of gallery images and one of queries, natural order."""
     gallery = folders.natural_names(root, database)
     asked = _query_names(root, queries, names_from)
     notes: tuple[str, ...] = ()
@@ -81,10 +79,7 @@ def _listed(
     require(rows.ndim, "a single value", where=path, expected=expected)
     what = f"the list{f' after the first {first_row}' if first_row else ''}"
     folders.check_length(max(len(rows) - first_row, 0), num_query, what, path, folder)
-
-    def where(query: int) -> str:
-        return f"{path}, row {first_row + query}"
-
+    where = line_of(path, "row", first_row)
     lists = [_second(row, where(q), expected) for q, row in enumerate(rows[first_row:])]
     return folders.listed_positives(lists, num_gallery, where, expected)
 
@@ -113,13 +108,12 @@ def read_index_arrays(
     require(rising, "the rows do not rise", where=path, expected=expected)
     names = [everyone[row] for row in asked.tolist()]
     check_present(root, names, lambda row: f"{root / query_images}, row {asked[row]}")
-    check_present(root, gallery, lambda row: f"{root / db_images}, row {row}")
+    check_present(root, gallery, line_of(root / db_images, "row", 0))
     path, expected = root / positives, f"for each query of {query_rows} rows of {db_images}"
     lists = read_npy(path, expected)
     folders.check_length(len(lists) if lists.ndim else 0, len(names), "the array", path, query_rows)
-    found, notes = folders.listed_positives(
-        list(lists), len(gallery), lambda row: f"{path}, row {row}", expected
-    )
+    where = line_of(path, "row", 0)
+    found, notes = folders.listed_positives(list(lists), len(gallery), where, expected)
     return Relation(names, gallery, {"easy": found}, notes=notes)
 
 
@@ -136,14 +130,10 @@ def _names(path: Path) -> list[str]:
     return names
 
 
-ROW = "row numbers of a file of the same release, and all images"
-
-
 def read_matches(
     root: Path, *, database: str, queries: str, matches: str, top: int = 5
 ) -> Relation:
     """A CSV of the row of each query (query_ind) and of its references, folders in natural order.
-
     Positives are soft: top_1_ref_ind to top_{top}_ref_ind, whatever their distance.
     """
     check_config(top >= 1, f"top is {top}", "a number of at least 1")
@@ -176,7 +166,6 @@ def read_pairs_by_id(root: Path, *, database: str, queries: str) -> Relation:
 
 
 def _by_number(root: Path, folder: str) -> dict[int, str]:
-    """Names by number, in natural order."""
     found: dict[int, str] = {}
     for name in folders.natural_names(root, folder):
         stem = PurePosixPath(name).stem
@@ -188,18 +177,13 @@ def _by_number(root: Path, folder: str) -> dict[int, str]:
     return found
 
 
-IDS = "one image id a line: <object>/…/<image>"
-BOX = "x y w h, pixels of the whole image"
-
-
 def read_ilias(
     root: Path, *, images: str, queries: str, positives: str, distractors: str | None = None
 ) -> Relation:
     """Image ids `<object>/…/<image>` (an assumption: unverified against official files).
 
-    Positives: all images of positive_ids that have the query's object. Distractors follow. images:
-    the folder that ids are relative to ("" or ".": the set's). A box is a text file of the image's
-    name.
+    images: the folder that ids are relative to ("" or ".": the set's). Positives have the query's
+    object; distractors follow. A box is a text file of the image's name.
     """
     folder = images if images.strip("./") else ""
     asked, right = (folders.listed_images(root, listed, folder) for listed in (queries, positives))

@@ -21,6 +21,11 @@ from ames_lite.io.names import Where, check_once, check_present, line_of
 from ames_lite.stores.published.safe_pickle import read_npy
 
 Side = tuple[list[str], Floats]  # names, and positions [N, d]
+UTM = "@UTM_east@UTM_north@zone@letter@…@.jpg, metres, such as @0499638.99@6958015.36@56@J@…@.jpg"
+EAST, NORTH = (100_000.0, 1_000_000.0), (0.0, 10_000_000.0)  # what UTM gives anywhere on earth
+CAMERA = "a camera: lines 5 to 7 the rows of a rotation, the last but one x y z in metres"
+CAMERA_LINES = 9  # at least: rotation in 5 to 7, position before the last
+ORTHONORMAL = 1e-2  # of a rotation's rows being orthonormal, as text has few digits
 
 
 def by_position(query: Floats, gallery: Floats, radius: float | None, count: int | None) -> Rows:
@@ -35,13 +40,8 @@ def by_position(query: Floats, gallery: Floats, radius: float | None, count: int
 
 
 def relate(query: Side, gallery: Side, radius: float | None, count: int | None) -> Relation:
-    """Two sides by their positions."""
     found = by_position(query[1], gallery[1], radius, count)
     return Relation(query[0], gallery[0], {"easy": found})
-
-
-UTM = "@UTM_east@UTM_north@zone@letter@…@.jpg, metres, such as @0499638.99@6958015.36@56@J@…@.jpg"
-EAST, NORTH = (100_000.0, 1_000_000.0), (0.0, 10_000_000.0)  # what UTM gives anywhere on earth
 
 
 def read_utm(
@@ -51,14 +51,13 @@ def read_utm(
     queries: str,
     radius: float | None = 25.0,
     nearest: int | None = None,
-    mock: bool = False,
+    mock: bool = False,  # no UTM coordinates (frame numbers in disguise), which have no limits
 ) -> Relation:
     """The common folder format: `@UTM_east@UTM_north@zone@letter@lat@lon@…@.jpg`, metres.
 
     Folders are searched to any depth and sorted by path, or listed in `<folder>_images_paths.txt`.
-    Zones are not compared, as in the published evaluations. mock: the numbers are no UTM
-    coordinates (frame numbers in disguise) and have no limits. Positives: within `radius` metres,
-    the `nearest` so many, or both.
+    Zones are not compared, as in the published evaluations. Positives: within `radius` metres, the
+    `nearest` so many, or both.
     """
     query, gallery = (_utm_side(root, folder, mock) for folder in (queries, database))
     return relate(query, gallery, radius, nearest)
@@ -107,22 +106,16 @@ def read_msls(
     cities: Sequence[str],
     radius: float | None = 25.0,
     nearest: int | None = None,
-    subtask: str | None = "all",
-    panoramas: bool = False,
+    subtask: str | None = "all",  # a column of `subtask_index.csv`, as its loader picks images
+    panoramas: bool = False,  # those that `raw.csv` marks are kept
 ) -> Relation:
     """Mapillary Street-level Sequences, `<city>/{query,database}/` with `postprocessed.csv`.
-
-    Positives by distance within a city. subtask: a column of `subtask_index.csv`, as its loader
-    picks images, or None; panoramas: whether those that `raw.csv` marks are kept. Queries without
-    positives are left out, as there.
+    Positives by distance within a city. Queries without positives are left out.
     """
-    asked: list[str] = []
-    gallery: list[str] = []
-    rows: Rows = []
+    asked, gallery, rows = list[str](), list[str](), Rows()
     for city in cities:
-        query, database = (
-            _msls_side(root, f"{city}/{side}", subtask, panoramas) for side in ("query", "database")
-        )
+        both = (f"{city}/query", f"{city}/database")
+        query, database = (_msls_side(root, folder, subtask, panoramas) for folder in both)
         near = by_position(query[1], database[1], radius, nearest)
         asked += query[0]
         rows += [found + len(gallery) for found in near]
@@ -151,11 +144,6 @@ def _msls_side(root: Path, folder: str, subtask: str | None, panoramas: bool) ->
     return names, np.stack([table.numbers(column) for column in ("x", "y")], axis=1)
 
 
-CAMERA = "a camera: lines 5 to 7 the rows of a rotation, the last but one x y z in metres"
-CAMERA_LINES = 9  # at least: rotation in 5 to 7, position before the last
-ORTHONORMAL = 1e-2  # of a rotation's rows being orthonormal, as text has few digits
-
-
 def read_baidu(
     root: Path,
     *,
@@ -165,12 +153,10 @@ def read_baidu(
     query_poses: str,
     radius: float | None = 10.0,
     nearest: int | None = None,
-    max_angle: float | None = None,
+    max_angle: float | None = None,  # positives are rotated by no more than so many degrees
 ) -> Relation:
-    """Baidu Mall: for each image a `.camera` file of the same name.
-
-    Its lines 5 to 7 are the rows of a 3 x 3 rotation, its last line but one is `x y z` in metres.
-    Positives by distance; where max_angle is given, also rotated by no more than so many degrees.
+    """Baidu Mall: for each image a `.camera` file of the same name. Its lines 5 to 7 are the rows
+    of a 3 x 3 rotation, its last line but one is `x y z` in metres. Positives by distance.
     """
     fine, expected = max_angle is None or 0 < max_angle <= 180, "degrees, above 0 and up to 180"
     check_config(fine, f"max_angle is {max_angle}", expected)
@@ -198,9 +184,8 @@ def _read_camera(path: Path, rotated: bool) -> tuple[Floats, Floats]:
     rows = []
     for row in (4, 5, 6, len(lines) - 2):
         rows.append(folders.numbers_of(lines[row], 3))
-        what, where = f"'{lines[row][:60]}'", f"{path}, line {row + 1}"
-        fine = rules.are_metres(rows[-1])
-        require(fine, what, where=where, expected=f"three numbers; {CAMERA}")
+        fine, what = rules.are_metres(rows[-1]), f"'{lines[row][:60]}'"
+        require(fine, what, where=f"{path}, line {row + 1}", expected=f"three numbers; {CAMERA}")
     rotation = np.array(rows[:3])
     fine = not rotated or bool(np.abs(rotation @ rotation.T - np.eye(3)).max() <= ORTHONORMAL)
     what, where = "the rows are not those of a rotation", f"{path}, lines 5 to 7"
@@ -221,20 +206,16 @@ def read_pose_rows(
     database: str,
     queries: str,
     poses: str,
-    database_rows: Sequence[int],
+    database_rows: Sequence[int],  # [first, stop]
     query_rows: Sequence[int],
-    columns: int = 2,
+    columns: int = 2,  # the first ones, metres
     radius: float | None = 8.0,
     nearest: int | None = None,
 ) -> Relation:
-    """Routes with one list of poses (`.npy`, a row a frame), folders in natural order.
-
-    Positives by distance over the first columns, metres; database_rows, query_rows: [first, stop].
-    """
+    """Routes with one list of poses (`.npy`, a row a frame), folders in natural order."""
     path, expected = root / poses, f"numbers [N, {columns} or more]: metres"
-    table = _poses(read_npy(path, expected), columns, path, expected)
+    table, sides = _poses(read_npy(path, expected), columns, path, expected), []
     places = (("query", queries, query_rows), ("gallery", database, database_rows))
-    sides = []
     for side, folder, bounds in places:
         fine = len(bounds) == 2 and 0 <= bounds[0] < bounds[1]
         check_config(fine, f"rows of {side} are {list(bounds)}", "[first, stop]")
@@ -254,8 +235,8 @@ def _poses(rows: npt.NDArray[np.generic], columns: int, path: Path, expected: st
     for row in range(len(found)):
         values = np.asarray(rows[row])
         given = values[:columns].tolist() if values.ndim == 1 else []
-        plain = [isinstance(v, int | float) and not isinstance(v, bool) for v in given]
-        if len(given) == columns and all(plain):
+        plain = all(isinstance(v, int | float) and not isinstance(v, bool) for v in given)
+        if len(given) == columns and plain:
             found[row] = given
         fine, what = rules.are_metres(found[row]), f"pose {row} is not finite metres"
         require(fine, what, where=path, expected=expected)

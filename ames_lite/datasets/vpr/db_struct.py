@@ -20,6 +20,7 @@ from ames_lite.datasets.vpr.by_position import Side, relate
 from ames_lite.errors import existing_file, explained, require
 from ames_lite.io.names import check_once, check_present, line_of
 
+Fields = dict[str, npt.NDArray[Any]]
 ANYLOC = ("dbImage", "locDb", "qImage", "locQ", "numDb", "numQ", "posDistThr")
 NETVLAD = ("dbImageFns", "utmDb", "qImageFns", "utmQ", "numImages", "numQueries", "posDistThr")
 # In a process of its own, as a damaged file can bring SciPy down or ask for any memory; NaN and
@@ -45,17 +46,12 @@ def read_db_struct(
     root: Path,
     *,
     structure: str,
-    images: str,
-    query_images: str | None = None,
-    radius: float | None = None,
+    images: str,  # the folder that names are in; "": the set's
+    query_images: str | None = None,  # that of queries, where it is another
+    radius: float | None = None,  # None: posDistThr of the file, unless `nearest` is given
     nearest: int | None = None,
 ) -> Relation:
-    """`dbStruct` of a MATLAB file has names, positions and a threshold.
-
-    Names are in the folder `images` ("": the set's), those of queries in `query_images` where that
-    is given; positions are metres, [2, N] or [N, 2]. Positives by distance; radius None: posDistThr
-    of the file, unless `nearest` is given.
-    """
+    """`dbStruct` of a MATLAB file has names, positions (metres, [2, N] or [N, 2]), a threshold."""
     path = root / structure
     fields = _read_structure(path)
     places = {"q": images if query_images is None else query_images, "db": images}
@@ -69,17 +65,15 @@ def read_db_struct(
     return replace(relate(query, gallery, radius, nearest), notes=(f"radius: {radius} m",))
 
 
-def _read_structure(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _read_structure(path: Path) -> Fields:
     existing_file(path, "a file of the set is missing", expected=MATLAB)
     with path.open("rb") as file:
         what = "a MATLAB 7.3 file, which is HDF5"
         require(not file.read(10).startswith(HDF5), what, where=path, expected=MATLAB, remedy=AS_V7)
-    command = [sys.executable, "-c", READ_MATLAB, str(path), *ANYLOC, *NETVLAD]
+    argv = [sys.executable, "-c", READ_MATLAB, str(path), *ANYLOC, *NETVLAD]
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # threads would take what memory there may be
     with explained(kinds=subprocess.TimeoutExpired, where=path, expected=MATLAB):
-        done = subprocess.run(
-            command, capture_output=True, text=True, encoding="utf-8", env=env, timeout=SECONDS
-        )
+        done = subprocess.run(argv, capture_output=True, encoding="utf-8", env=env, timeout=SECONDS)
     said = done.stderr.strip().split("\n")[-1] or "the reader crashed"
     require(done.returncode == 0, f"cannot be read ({said})", where=path, expected=MATLAB)
     fields = json.loads(done.stdout)
@@ -90,9 +84,7 @@ def _read_structure(path: Path) -> dict[str, npt.NDArray[Any]]:
         return {ours: np.asarray(fields[name]) for ours, name in zip(ANYLOC, names, strict=True)}
 
 
-def _side(
-    fields: dict[str, npt.NDArray[Any]], side: str, path: Path, root: Path, folder: str
-) -> Side:
+def _side(fields: Fields, side: str, path: Path, root: Path, folder: str) -> Side:
     listed, number, place = f"{side}Image", f"num{side.capitalize()}", f"loc{side.capitalize()}"
     texts = fields[listed].ravel().tolist()
     names = [f"{folder}/{str(name).strip()}".lstrip("/") for name in texts]

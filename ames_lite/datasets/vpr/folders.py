@@ -104,11 +104,10 @@ def check_rows(
 def listed_positives(
     lists: Sequence[object], num_gallery: int, where: Callable[[int], str], expected: str
 ) -> tuple[Rows, tuple[str, ...]]:
-    """The rows of every query's list, and what is to be said of them. where: names a query's list.
+    """The rows of every query's list (where: names it), and what is to be said of them.
 
     A window of frames may reach beyond the last: rows that go on from the gallery's last one
-    without a gap can never be retrieved, and are left out and counted. Other rows that the gallery
-    lacks are those of another release; errors as of `check_rows`.
+    without a gap are left out and counted. Other rows that it lacks are refused by `check_rows`.
 
     >>> rows, notes = listed_positives([[2, 3, 4], [3, 4, 5, 6]], 5, str, "rows")
     >>> [found.tolist() for found in rows], notes[0][:39]
@@ -126,11 +125,9 @@ def listed_positives(
     if not cut:
         return found, ()
     total, queries = sum(map(len, cut)), "1 query" if len(cut) == 1 else f"{len(cut)} queries"
-    note = (
-        f"{total} positives of {queries} are beyond the last of {num_gallery} gallery images (rows "
-        f"to {max(rows[-1] for rows in cut)}), at the end of a window of frames: never matched"
-    )
-    return found, (note,)
+    last = f"the last of {num_gallery} gallery images (rows to {max(rows[-1] for rows in cut)})"
+    note = f"{total} positives of {queries} are beyond {last}, at the end of a window of frames"
+    return found, (f"{note}: never matched",)
 
 
 def _whole_rows(values: object, where: str, expected: str, what: str) -> npt.NDArray[np.int64]:
@@ -139,16 +136,14 @@ def _whole_rows(values: object, where: str, expected: str, what: str) -> npt.NDA
     given = list(given) if isinstance(given, list | tuple) else [given]
     shown = " ".join(repr(values).split())
     shown = shown if len(shown) < 60 else shown[:57] + "..."
-    fine = all(map(_is_whole, given))
-    require(fine, f"{what} are {shown}", where=where, expected=expected)
+    require(all(map(_is_whole, given)), f"{what} are {shown}", where=where, expected=expected)
     return np.unique(np.array([int(value) for value in given], np.int64))
 
 
 def _is_whole(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    number = float(value)
-    return abs(number) < 2**53 and number.is_integer()
+    return abs(float(value)) < 2**53 and float(value).is_integer()
 
 
 def check_length(found: int, wanted: int, what: str, where: object, of: str) -> None:

@@ -14,7 +14,7 @@ from ames_lite.datasets.layout import PUBLISHED_LISTS
 from ames_lite.datasets.relation import SIDES, Relation
 from ames_lite.datasets.rules import same_label
 from ames_lite.datasets.vpr.folders import listed_images
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import require
 from ames_lite.io.names import check_present, line_of
 from ames_lite.records import GroundTruth
 
@@ -23,13 +23,12 @@ IMAGES = "jpg"  # the folder of all images of ROxford, RParis and the distractor
 
 def read_labelled(root: Path, *, queries_in_gallery: bool) -> Relation:
     """queries_in_gallery: whether the queries are gallery images too, each no answer to itself."""
-    labels: list[list[int]] = []
     lists = [_read_list(root, side) for side in SIDES]
     for side, images in zip(SIDES, lists, strict=True):
-        if images.labels is None:
-            where, expected = line_of(_list_path(root, side))(0), "path,label[,width,height]"
-            raise BadInput("a list without labels", where=where, expected=expected)
-        labels.append(images.labels.tolist())
+        where, expected = line_of(_list_path(root, side))(0), "path,label[,width,height]"
+        fine = images.labels is not None
+        require(fine, "a list without labels", where=where, expected=expected)
+    labels = [np.asarray(images.labels).tolist() for images in lists]
     query, gallery = (images.names for images in lists)
     inside, where_of = set(gallery), line_of(_list_path(root, "query"))
     expected = f"{'all' if queries_in_gallery else 'no'} queries among the gallery"
@@ -68,8 +67,7 @@ def read_revisitop(root: Path, *, ground_truth: str) -> Relation:
 
 
 def read_distractors(root: Path, *, names: str) -> Relation:
-    listed = listed_images(root, names, IMAGES)
-    return Relation([], listed, {"easy": []}, has_truth=True)
+    return Relation([], listed_images(root, names, IMAGES), {"easy": []}, has_truth=True)
 
 
 def _as_published(truth: GroundTruth, has_lists: bool) -> Relation:

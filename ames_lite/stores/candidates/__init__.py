@@ -2,7 +2,7 @@
 
     candidates = read_candidates("run.trec")  # or form="trec"
     near = candidates.neighbors(query_names, gallery_names)
-    write_candidates("texts.txt", "kapture", candidates)
+    write_candidates("pairs.txt", "kapture", candidates)
 
 `FORMS` names them all; docs/candidates.md shows a line of each.
 """
@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from ames_lite.errors import BadInput, MissingFile, chosen, require
 from ames_lite.io.writing import replacing
 from ames_lite.records import LEAST_SORTED, SIM_KINDS
-from ames_lite.stores.candidates import arrays, texts, trec
+from ames_lite.stores.candidates import arrays, texts
 from ames_lite.stores.candidates.record import PAD, Candidates
 from ames_lite.stores.candidates.texts import ODD_NAMES, Entry, Floats, Lines, Ranked
 
@@ -30,18 +29,13 @@ Names = Sequence[str]
 
 
 class Form(NamedTuple):
-    """file: name of what is written, {}: the setting of a graded protocol. read: entries of a path,
-    write: lists into a text; of rows both have arrays. odd: what a name must not have; scored:
-    scores are needed; sorts: a list is in the order of its scores, not in that of the file.
-    """
-
-    file: str
-    read: Callable[..., Any]
-    write: Callable[..., None] | None = None
-    odd: str = ""
-    scored: bool = True
-    sorts: bool = False
-    rows: bool = False
+    file: str  # name of what is written, {}: the setting of a graded protocol
+    read: Callable[..., Any]  # entries of a path, or arrays
+    write: Callable[..., None] | None = None  # lists into a text, or arrays
+    odd: str = ""  # what a name must not have
+    scored: bool = True  # scores are needed
+    sorts: bool = False  # a list is in the order of its scores, not in that of the file
+    rows: bool = False  # of rows both have arrays
 
 
 _table, _csv = partial(partial, texts.write_json), partial(texts.write_csv, ranked=True)
@@ -49,7 +43,7 @@ _hloc, _kapture = partial(texts.write_pairs, scores=False), partial(texts.write_
 _json, _comma = texts.read_json, partial(texts.read_pairs, separator=",")
 BLANK, COMMA = r"\s", r"[,\r\n]|^[\s#]|\s$"
 FORMS = {
-    "trec": Form("run{}.trec", trec.read_trec, trec.write_trec, sorts=True),
+    "trec": Form("run{}.trec", texts.read_trec, texts.write_trec, sorts=True),
     "json": Form("retrieval_results{}.json", _json, _table(form="json"), scored=False),
     "json_scores": Form("retrieval_results{}_scores.json", _json, _table(form="json_scores")),
     "csv": Form("ranking{}.csv", texts.read_csv, _csv),
@@ -77,16 +71,12 @@ def is_foreign(path: Path) -> bool:
 
 def read_candidates(
     path: str | Path,
-    form: str | None = None,
-    kind: str | None = None,
+    form: str | None = None,  # of FORMS; None: guessed from suffix and content
+    kind: str | None = None,  # of SIM_KINDS; None: similarities, refused where all they do is rise
     *,
-    sims: str | Path | None = None,
+    sims: str | Path | None = None,  # an .npy [Q, K] of them beside one of ids
 ) -> Candidates:
-    """Read lists of candidates; form: of FORMS, None: guessed from suffix and content.
-
-    kind: of SIM_KINDS; None: similarities, refused where all that they do is rise. sims: an .npy
-    [Q, K] of them beside one of ids. Raises MissingFile, BadInput with the line or the place.
-    """
+    """Read lists of candidates. Raises MissingFile, BadInput with the line or the place."""
     path = Path(path)
     require(path.exists(), "the candidates are missing", where=path.absolute(), kind=MissingFile)
     form = guess_form(path) if form is None else form
@@ -136,10 +126,9 @@ def _gathered(entries: Iterable[Entry], path: Path, form: str) -> Candidates:
     with_score = {one.score is not None for found in lists.values() for one in found}
     what = "some candidates have a score and some have none"
     require(len(with_score) < 2, what, where=path, expected="a score for all, or for none")
-    parts: list[Any] = [tuple([e[at] for e in one] for one in lists.values()) for at in (1, 2, 3)]
-    names, scores, numbers = parts
-    sims = scores if with_score == {True} else None
-    return Candidates(tuple(lists), names, sims, str(path), form, numbers)
+    parts: Any = [tuple([e[at] for e in one] for one in lists.values()) for at in (1, 2, 3)]
+    sims = parts[1] if with_score == {True} else None
+    return Candidates(tuple(lists), parts[0], sims, str(path), form, parts[2])
 
 
 def _settled(read: Candidates, kind: str | None) -> Candidates:
@@ -183,12 +172,10 @@ def write_candidates(
     form: str,
     candidates: Candidates,
     *,
-    tag: str = "ames_lite",
-    columns: Mapping[str, Sequence[Floats]] = MappingProxyType({}),
+    tag: str = "ames_lite",  # of TREC
+    columns: Mapping[str, Sequence[Floats]] | None = None,  # more numbers of `pairs`
 ) -> Path:
-    """Write or replace lists in a form of names or of rows, as they have (`in_form`); returns the
-    path. tag: of TREC; columns: more numbers of `pairs`, of the first images of each query.
-    """
+    """Write or replace lists in a form of names or of rows, as they have; returns the path."""
     one, by_name = chosen(form, FORMS, "form of candidates", BadInput), candidates.queries
     fits, expected = one.write and one.rows == (by_name is None), f"one of {', '.join(WRITTEN)}"
     require(fits, f"these names or rows cannot be written as {form}", expected=expected)
@@ -196,7 +183,7 @@ def write_candidates(
     _check_names(form, candidates)
     sims = candidates.sims or tuple(np.zeros(len(row), np.float32) for row in candidates.found)
     write: Any = one.write
-    numbers = {**columns, "score": sims}
+    numbers = {**(columns or {}), "score": sims}
     lists = (
         Ranked(query, list(candidates.found[q]), {name: rows[q] for name, rows in numbers.items()})
         for q, query in enumerate(by_name or ())

@@ -13,25 +13,21 @@ from ames_lite.records import Neighbors
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
 Names = Sequence[str]
 PAD = -1  # faiss's id where it found no more
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The candidates of Q queries, best first; a query may have none. Raises BadInput.
+    """The candidates of Q queries, best first; a query may have none. Raises BadInput."""
 
-    queries [Q]: unique names; None: all are rows, the queries 0 to Q - 1. found [Q]: names or rows,
-    each once a query; sims [Q]: finite, higher is better, None where they are not known. source,
-    form, lines [Q]: the file, its form, and where each stands.
-    """
-
-    queries: tuple[str, ...] | None
-    found: tuple[Sequence[Any] | Ids, ...]
-    sims: tuple[Floats, ...] | None = None
-    source: str = "the candidates"
+    queries: tuple[str, ...] | None  # unique names; None: all are rows, the queries 0 to Q - 1
+    found: tuple[Sequence[Any] | Ids, ...]  # names or rows, each once a query
+    sims: tuple[Floats, ...] | None = None  # finite, higher is better; None: not known
+    source: str = "the candidates"  # the file
     form: str = ""
-    lines: tuple[Sequence[int], ...] | None = None
+    lines: tuple[Sequence[int], ...] | None = None  # where each stands
 
     def __post_init__(self) -> None:
         lengths = [(len(names),) for names in self.found]
@@ -56,11 +52,7 @@ class Candidates:
 
     @classmethod
     def of_arrays(
-        cls,
-        ids: npt.NDArray[Any],
-        sims: npt.NDArray[Any] | None = None,
-        source: str = "the arrays",
-        form: str = "",
+        cls, ids: Array, sims: Array | None = None, source: str = "the arrays", form: str = ""
     ) -> "Candidates":
         """Of rows [Q, K] of a gallery and their sims, as faiss returns both: -1 ends a list."""
         given = ids if sims is None else sims

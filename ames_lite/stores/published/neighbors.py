@@ -142,14 +142,13 @@ def _read_header(file: IO[bytes], path: Path) -> tuple[np.dtype[Any], int]:
     """dtype and entries of a storage as torch.save writes it. Raises BadInput."""
     begins = file.read(len(STORAGE)) == STORAGE
     protocol, system = safe_pickle.read_pickled(file, path), safe_pickle.read_pickled(file, path)
-    described = safe_pickle.read_pickled(file, path, STORAGES, persistent=True)
+    described: Any = safe_pickle.read_pickled(file, path, STORAGES, persistent=True)
     safe_pickle.read_pickled(file, path)  # the keys: one storage
     count = file.read(8)
     little = isinstance(system, dict) and system.get("little_endian") is True
     fine = isinstance(described, tuple) and len(described) >= 5 and described[0] == "storage"
     if not (begins and protocol == PROTOCOL and little and fine) or len(count) < 8:
         raise BadInput("a storage of another form", where=path, expected=FORM)
-    assert isinstance(described, tuple)
     return np.dtype(described[1]), int.from_bytes(count, "little", signed=True)
 
 

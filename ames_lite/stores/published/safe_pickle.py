@@ -19,12 +19,11 @@ import numpy.typing as npt
 
 from ames_lite.errors import BadInput, existing_file
 from ames_lite.io.arrays import read_array, read_header
-from ames_lite.io.pickle_program import bytes_of, check_program
+from ames_lite.io.untrusted import bytes_of, check_program
 
 GlobalTable = Mapping[tuple[str, str], object]
 Array = np.ndarray[Any, Any]
 NUMBERS = "biuf"  # kinds of dtypes
-
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, struct.error, UnicodeError, ValueError, TypeError),
     *(AttributeError, LookupError, OverflowError, MemoryError, RecursionError, ImportError),
@@ -159,9 +158,7 @@ class _AllowListUnpickler(pickle.Unpickler):
 
 
 def read_pickle(path: str | Path, allowed: GlobalTable = NO_GLOBALS) -> object:
-    """What a pickle holds: plain data, and what `allowed`, as NUMPY_ARRAYS, lets it make. Raises
-    MissingFile; BadInput at any other global, and for a damaged or forged stream.
-    """
+    """Plain data of a pickle, and what `allowed` lets it make. MissingFile; BadInput."""
     with bytes_of(existing_file(path, "a pickle is missing")) as file:
         return read_pickled(file, Path(path), allowed)
 

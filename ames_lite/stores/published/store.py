@@ -80,14 +80,12 @@ def _is_form(file: hdf5.File) -> bool:
 
 def open_store(
     path: str | Path,
-    names: Sequence[str] | None,
+    names: Sequence[str] | None,  # of a published store; None: row numbers
     sizes: npt.NDArray[np.integer] | None = None,
     remedy: str = REMEDY,
     shortlist: npt.NDArray[np.int64] | None = None,
 ) -> DescriptorStore:
-    """The store at `path`, native or published. names (None: row numbers), sizes, shortlist: see
-    `PublishedStore`; a native store brings its own names, for the caller to compare.
-    """
+    """The store at `path`, native (with names of its own) or published (see `PublishedStore`)."""
     if is_published(path, remedy):
         if names is None:
             with hdf5.open_foreign(path) as file:
@@ -98,12 +96,8 @@ def open_store(
 
 
 class PublishedStore(DescriptorStore):
-    """A published store, for reading; attributes and methods are those of `DescriptorStore`.
-
-    names [N]: the image list that the store was made from. sizes [N, 2]: (height, width) of the
-    images; None: `size` is (1, 1) throughout. All rows count as done. shortlist [N]: for a store
-    that has some images only, the row of each, -1 where it has none (`neighbors.read_shortlist`);
-    rows everywhere are those of the list all the same. Raises MissingFile, BadInput.
+    """A published store, for reading; attributes and methods are those of `DescriptorStore`. All
+    rows count as done, and are those of the image list, with a shortlist too.
     """
 
     published = True
@@ -112,11 +106,12 @@ class PublishedStore(DescriptorStore):
     def __init__(
         self,
         path: str | Path,
-        names: Sequence[str],
-        sizes: npt.NDArray[np.integer] | None = None,
+        names: Sequence[str],  # [N], the image list that the store was made from
+        sizes: npt.NDArray[np.integer] | None = None,  # [N, 2], (height, width); None: 1, 1
         remedy: str = REMEDY,
-        shortlist: npt.NDArray[np.int64] | None = None,
+        shortlist: npt.NDArray[np.int64] | None = None,  # [N] of a store of some: row, or -1
     ) -> None:
+        """Raises MissingFile, BadInput."""
         self.names = hdf5.check_names(names, "the image list")
         num = len(self.names)
         self.status = np.full(num, DONE, np.uint8)
@@ -221,8 +216,7 @@ class PublishedStore(DescriptorStore):
         row_bytes = self.max_count * (width * self.dtype.itemsize + 4 * COLUMNS)
         step = max(1, run_bytes // row_bytes)
         for first in range(0, self.num_rows, step):
-            stop = min(first + step, self.num_rows)
-            yield first, self.rows(first, stop, count or self.max_count)
+            yield first, self.rows(first, min(first + step, self.num_rows), count or self.max_count)
 
     def rows(self, first: int, stop: int, count: int) -> Block:
         """Rows first to stop as they are in the file, their first `count` places."""
@@ -266,8 +260,8 @@ class PublishedStore(DescriptorStore):
         return [descriptors, xy, metadata[:, SCALE].astype(np.uint8), metadata[:, WEIGHT]]
 
     def check_positions(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> None:
-        """Raise BadInput where positions of these rows, or of the first of the file, are unknown: a
-        file with some positions outside the image has the others by the same wrong rule.
+        """Raise BadInput where positions of these rows, or of the file's first, are unknown: where
+        some lie outside the image, the others follow the same wrong rule.
         """
         wanted = self._file_rows(np.asarray(rows)).tolist()
         for row in sorted({*wanted, *range(self.num_rows)[:LOOKED_AT]}):

@@ -11,8 +11,8 @@ import pytest
 
 from ames_lite.errors import BadInput
 from ames_lite.records import Neighbors
-from ames_lite.stores.candidates import trec
-from ames_lite.stores.candidates.trec import falling_scores
+from ames_lite.stores.candidates import texts
+from ames_lite.stores.candidates.texts import falling_scores
 from tests.evaluation.trec import read_trec_run
 from tests.stores.candidates.writing import write_ranking
 
@@ -129,7 +129,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
             raise OSError("disk full")
         return name
 
-    monkeypatch.setattr(trec, "escaped", fail)
+    monkeypatch.setattr(texts, "escaped", fail)
     with pytest.raises(BadInput, match="disk full"):
         write_ranking(path, "trec", QUERIES, GALLERY, make_ranking(0), tag="r")
     assert (tmp_path / "run.trec").read_text() == "mine" and [

@@ -6,35 +6,40 @@ superpoint    .pkl, .p, .pickle, .pt, .pth: a dict of such arrays or tensors of 
               of these by image; or a folder with a file an image
 npz           the same in .npz, one file or a folder of them
 patchnetvlad  a folder of patchfeats_psize<p>_<image>.npy [D, K]; or globalfeats.npy
-delg          a folder of .delg_local or .delg_global (`delg`)
+delg          a folder of .delg_local or .delg_global
 npy           [N, D], a global descriptor an image in the order of the list (VPR-methods-evaluation)
 """
 
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile, chosen, explained, require
 from ames_lite.io.arrays import map_npy, read_npz
 from ames_lite.io.digest import file_identity, names_digest
 from ames_lite.io.weights_file import load_weights
 from ames_lite.stores import hdf5
-from ames_lite.stores.published.features import delg
 from ames_lite.stores.published.features.found import SCORES, VECTOR, WANTED, Found, Loaded, Source
 from ames_lite.stores.published.neighbors import read_tensors
 
+DELG_GLOBAL = ".delg_global"
+DELG = (".delg_local", ".delg", ".delf", DELG_GLOBAL)
+FIXED = {1: 8, 5: 4}  # bytes of a value, by its wire type
+DATUM, X, Y, STRENGTH = 1, 2, 3, 6
+FLOATS = 2  # of a DatumProto
 PICKLES, TENSORS = (".pkl", ".p", ".pickle"), (".pt", ".pth")
 SUFFIXES = {
     **dict.fromkeys((".h5", ".hdf5", ".hdf"), "hloc"),
     **dict.fromkeys((*PICKLES, *TENSORS), "superpoint"),
     **{".npz": "npz", ".npy": "npy"},
-    **dict.fromkeys(delg.SUFFIXES, "delg"),
+    **dict.fromkeys(DELG, "delg"),
 }
 PATCHES = re.compile(r"patchfeats_psize(\d+)_(.+)\.npy")
 GLOBALS = "globalfeats.npy"
@@ -56,7 +61,7 @@ def open_features(
         "hloc": partial(_hloc, path, vectors),
         "superpoint": partial(_pickles, path, vectors),
         "npz": partial(_files, "npz", path, _npz, vectors),
-        "delg": partial(_files, "delg", path, delg.read, vectors),
+        "delg": partial(_files, "delg", path, _read_delg, vectors),
         "patchnetvlad": patches,
         "npy": partial(_rows, path),
     }
@@ -84,35 +89,28 @@ def _hloc(path: Path, vectors: bool) -> Source:
     digest, file = file_identity(path), hdf5.open_foreign(path)
     with hdf5.closed_on_error(file):
         keys = sorted(file.groups(VECTOR if vectors else "keypoints"))
-
-    def opened(key: str) -> Found:
-        return Found.of(file.members(key, WANTED), vectors)
-
-    return Source("hloc", digest, keys, opened, close=file.close)
+    return Source(
+        "hloc", digest, keys, lambda k: Found.of(file.members(k, WANTED), vectors), close=file.close
+    )
 
 
 def _files(form: str, path: Path, read: Callable[[Path], Any], vectors: bool) -> Source:
     """A file an image; its key is the path below the folder, without the suffix."""
     wanted = {suffix for suffix, one in SUFFIXES.items() if one == form}
     if form == "delg":
-        wanted = {delg.GLOBAL} if vectors else wanted - {delg.GLOBAL}
+        wanted = {DELG_GLOBAL} if vectors else wanted - {DELG_GLOBAL}
     root = path.parent if path.is_file() else path
     found = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     paths = sorted(file for file in found if file.suffix in wanted)
     files = {file.relative_to(root).with_suffix("").as_posix(): file for file in paths}
     what = f"{len(paths) - len(files)} files have the name of another, but for the suffix"
     require(len(paths) == len(files), what, where=path, expected="one file an image")
-
-    def opened(key: str) -> Found:
-        return Found.of(read(files[key]), vectors)
-
-    return Source(form, _digest(paths), list(files), opened, columns=form == "superpoint")
+    columns, digest = form == "superpoint", _digest(paths)
+    return Source(form, digest, [*files], lambda k: Found.of(read(files[k]), vectors), columns)
 
 
 def _patches(path: Path, resized: tuple[int, int]) -> Source:
-    """Patches of all sizes of an image, one size behind the other; scale: the index of the size.
-    Positions are the middles of the patches, which step by one cell.
-    """
+    """Patches of an image, size by size (`scale`); their middles, a cell apart, are positions."""
     files: dict[str, dict[int, Path]] = {}
     for file in sorted(path.glob("*.npy")):
         if match := PATCHES.fullmatch(file.name):
@@ -170,11 +168,8 @@ def _pickles(path: Path, vectors: bool) -> Source:
     fits = isinstance(content, dict) and all(isinstance(key, str) for key in content)
     what, expected = f"the file holds a {type(content).__name__}", "a dict of an image or of images"
     require(fits, what, where=path, expected=expected)
-
-    def opened(key: str) -> Found:
-        return Found.of(_plain(content[key]), vectors)
-
-    return Source("superpoint", file_identity(path), sorted(content), opened)
+    digest, keys = file_identity(path), sorted(content)
+    return Source("superpoint", digest, keys, lambda k: Found.of(_plain(content[k]), vectors))
 
 
 def _content(path: Path) -> Any:
@@ -209,3 +204,63 @@ def _npz(path: Path) -> dict[str, Any]:
 def _digest(files: list[Path]) -> str:
     """Of names and sizes: of many files their bytes would take as long as the import."""
     return names_digest(f"{file.name} {file.stat().st_size}" for file in files)
+
+
+def _read_delg(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of an image, of serialized protocol buffers: keypoints [K, 2], descriptors [K, D] and
+    scores [K], or the vector [D].
+
+    A local file is DelfFeatures, `feature` = 1 repeated: descriptor = 1 (DatumProto), x = 2, y = 3,
+    scale = 4, orientation = 5, strength = 6. A global one is a DatumProto: shape = 1, float_list =
+    2, whose `value` = 1 are packed floats. x and y are pixels of the image that was described;
+    queries of ROxford and RParis were cropped to their boxes before.
+    (tensorflow/models, research/delf/delf/protos.)
+    """
+    data = memoryview(path.read_bytes())
+    what, kinds = "not a whole file of DELG ({})", (ValueError, IndexError, KeyError)
+    with explained(what, kinds, where=path, expected=f"a serialized message of {DELG}"):
+        if path.suffix == DELG_GLOBAL:
+            return {VECTOR: _floats(data)}
+        features = [dict(_fields(feature)) for number, feature in _fields(data) if number == 1]
+        rows = [_floats(feature[DATUM]) for feature in features]
+        if len({len(row) for row in rows}) > 1:
+            raise ValueError("descriptors of several widths")
+        numbers = [[one.get(key, bytes(4)) for key in (X, Y, STRENGTH)] for one in features]
+        floats = [np.frombuffer(one, "<f4")[0] for of_one in numbers for one in of_one]
+        values = np.array(floats, np.float32).reshape(-1, 3)
+        descriptors = np.array(rows, np.float32).reshape(len(rows), -1 if rows else 0)
+        return {"keypoints": values[:, :2], "scores": values[:, 2], "descriptors": descriptors}
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Number and bytes of the fields of a message; numbers of variable length are left out."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        if key & 7 == 0:
+            at = _varint(data, at)[1]
+            continue
+        size, at = _varint(data, at) if key & 7 == 2 else (FIXED[key & 7], at)
+        if size > len(data) - at:
+            raise ValueError("it ends within a field")
+        yield key >> 3, data[at : at + size]
+        at += size
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, the least first; and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("a number of more than ten bytes")
+
+
+def _floats(datum: memoryview) -> npt.NDArray[np.float32]:
+    """The values of a DatumProto, packed or one by one."""
+    lists = [value for number, value in _fields(datum) if number == FLOATS]
+    values = [bytes(value) for one in lists for number, value in _fields(one) if number == 1]
+    return np.frombuffer(b"".join(values), "<f4")

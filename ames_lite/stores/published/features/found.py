@@ -98,8 +98,7 @@ class Source:
 def layout(found: Found) -> bool | None:
     """Whether descriptors are [D, K]; None where K equals D. Raises BadInput for other shapes."""
     what = f"descriptors are {list(found.shape)} for {found.count} keypoints"
-    fits = len(found.shape) == 2 and found.count in found.shape
-    require(fits, what, expected="[D, K] or [K, D]")
+    require(len(found.shape) == 2 and found.count in found.shape, what, expected="[D, K] or [K, D]")
     return None if found.shape[0] == found.shape[1] else found.shape[1] == found.count
 
 

@@ -1,14 +1,16 @@
-"""Pickles as programs, looked at before they are run: whether they would take far more memory or
-time than their bytes. What they may call is for those who run them.
+"""Archives, and pickles as programs, looked at before they are unpacked or run: whether they would
+take far more memory or time than their bytes. What pickles may call is for those who run them.
 """
 
 import io
 import mmap
 import os
 import pickletools
+import zipfile
 from pathlib import Path
 from typing import IO, Any
 
+BOMB = 64 << 20, 100  # bytes, and the archive's size so often, that its members may take
 PUTS, GETS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), ("GET", "BINGET", "LONG_BINGET", "DUP")
 GROWING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")  # the first they take
 ATOM = [1]
@@ -22,10 +24,7 @@ AGAIN = 1 << 24, 16  # values that may be named again, written out; and so many 
 
 
 def bytes_of(path: str | Path) -> Any:
-    """A file that gives the bytes it has: Python's own ask for memory for any length they are told.
-
-    It is closed by leaving its block.
-    """
+    """A file's bytes: Python's own files ask for memory for any length they are told."""
     with open(path, "rb") as file:
         whole = os.path.getsize(path)
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if whole else io.BytesIO()
@@ -34,9 +33,9 @@ def bytes_of(path: str | Path) -> Any:
 def check_program(file: IO[bytes]) -> None:
     """Raise ValueError where the pickle that begins here would take more than its bytes.
 
-    An unpickler makes room for all numbers below one that a value is remembered as. And what
-    is named again may be written out at each place, when it is hashed, copied or made an array:
-    pairs of pairs of a pair are 2^40 soon. Sizes are followed as the unpickler's stack would be.
+    An unpickler makes room for all numbers below one that a value is remembered as; and what is
+    named again may be written out at each place, when it is hashed, copied or made an array: pairs
+    of pairs of a pair are 2^40 soon. Sizes are followed as the unpickler's stack would be.
     """
     stack: list[list[int]] = []  # of each value the size, shared as the value is
     marks: list[int] = []
@@ -74,3 +73,10 @@ def check_program(file: IO[bytes]) -> None:
             elif opcode.stack_after:
                 new = values or name.endswith(("LIST", "DICT", "SET"))
                 stack.append([1 + size] if new else ATOM)
+
+
+def refuse_bomb(archive: zipfile.ZipFile, most: int = 0) -> None:
+    """Raise ValueError where the members of an archive take far more than it does."""
+    size = sum(member.file_size for member in archive.infolist())
+    if size > max(most, BOMB[0], BOMB[1] * os.path.getsize(str(archive.filename))):
+        raise ValueError(f"its members take {size} bytes, {BOMB[1]} times the file and more")
