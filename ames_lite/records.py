@@ -29,10 +29,8 @@ SIM_KINDS = {  # what lists hold, and for distances d the number of which 1 - d 
     "squared_l2": 2,  # of unit vectors, as faiss gives it
 }
 LEAST_SORTED = 5  # numbers that rise by chance in one of 120 lists
-KIND_REMEDY = (
-    'kind="squared_l2" (of unit vectors, as faiss gives it), kind="distance" (1 - cosine), or '
-    'kind="similarity" where the list is meant to rise'
-)
+KIND_REMEDY = 'kind="squared_l2" (of unit vectors, as faiss gives it), kind="distance" '
+KIND_REMEDY += '(1 - cosine), or kind="similarity" where the list is meant to rise'
 KINDS = {"descriptors": None, "xy": np.float32, "scale": np.uint8, "weight": np.float32}
 
 
@@ -59,8 +57,9 @@ def _native(values: object, name: str, dtype: type[np.generic] | None = None) ->
 
 
 def unique_names(names: Sequence[str], what: str) -> tuple[str, ...]:
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    require(twice is None, f"{what} has '{twice}' more than once", expected="unique names")
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise BadInput(f"{what} has '{twice}' more than once", expected="unique names")
     return tuple(names)
 
 

@@ -1,6 +1,7 @@
 """`python scripts/import_features.py`: native stores from features that other tools saved."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ def run(config: ImportFeatures) -> Path:
     files, split, kind = dataset_files(config), config.split, config.global_
     vectors, resized = kind is not None, (config.resized[0], config.resized[1])
     options = Options(**some_of(config, OPTIONS))
-    how: Any = {"form": config.form, "vectors": vectors, "resized": resized}
-    with open_features(config.features, **how) as source:
+    found = open_features(config.features, form=config.form, vectors=vectors, resized=resized)
+    with closing(found) as source:
         made = {"backbone": f"{config.desc_name} of {source.form}", "source": config.features.name}
         if kind is not None:
             made |= {"global": kind, "normalisation": "as given"}

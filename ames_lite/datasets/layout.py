@@ -20,9 +20,7 @@ FAMILIES = "families.csv"
 SPLITS = ("query", "gallery", "train")
 PUBLISHED_LISTS = dict(query="test_query.txt", gallery="test_gallery.txt", train="train_750k.txt")
 PUBLISHED_BY_NAME = ("cls", "gem")  # their lists are published as nn_{desc}.pkl too
-# global descriptors of one network, whatever describes an image locally: their files are named
-# after it, their lists after no descriptor, and desc_name= changes neither
-NETWORK_OF = {"superglobal": "cvnet"}
+NETWORK_OF = {"superglobal": "cvnet"}  # files are named after the network, desc_name= or not
 
 
 @dataclass(frozen=True)

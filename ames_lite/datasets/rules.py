@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 ALONE = "distractor"  # the label that never makes a partner
 EARTH = 6_371_008.8  # metres: the mean radius
 FARTHEST = 1e9  # metres: what lies farther is no position
-SLACK = 1e-6  # metres: decimals are not exact, and 25.00 m apart is within 25 m
+TINY = 1e-6  # metres: decimals are not exact, and 25.00 m apart is within 25 m
 MAX_POSITIVES = 50_000_000  # in all: beyond it the rule, not the data, is wrong
 BLOCK = 2_000_000  # pairs looked at at a time
 
@@ -45,9 +45,7 @@ def near_frames(queries: Ids, gallery: Ids, tolerance: int) -> Rows:
     return _between(gallery, queries - tolerance, queries + tolerance)
 
 
-def near_on_the_plane(
-    queries: Floats, gallery: Floats, radius: float, slack: float = SLACK
-) -> Rows:
+def near_on_the_plane(queries: Floats, gallery: Floats, radius: float, slack: float = TINY) -> Rows:
     """Gallery rows at most `radius` away; positions [Q, d] and [N, d], Euclidean, such as metres.
 
     >>> near_on_the_plane(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [3.0, 4.1]]), 5)[0].tolist()
@@ -69,7 +67,7 @@ def near_on_the_earth(queries: Floats, gallery: Floats, radius: float) -> Rows:
     [array([0])]
     """
     check_radius(radius)
-    angle = min((radius + SLACK) / (2 * EARTH), np.pi / 2)
+    angle = min((radius + TINY) / (2 * EARTH), np.pi / 2)
     return _near(_on_sphere(queries), _on_sphere(gallery), 2 * np.sin(angle) + 1e-15)
 
 

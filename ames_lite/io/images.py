@@ -45,10 +45,7 @@ IMAGE_SUFFIXES = (  # of the files that are listed as images
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
     *(suffix for suffixes, readable in _OPTIONAL.items() if readable for suffix in suffixes),
 )
-FORMATS = (
-    *("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "PPM", "WEBP", "JPEG2000", "AVIF"),
-    "HEIF",  # where the package is installed
-)
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "PPM", "WEBP", "JPEG2000", "AVIF", "HEIF")
 MAX_PIXELS = 64_000_000  # larger images are refused
 BAND = 512  # rows of an image that are looked at together
 MIN_SIDE = 8  # extraction refuses images with a shorter side: nothing can be described there
@@ -233,9 +230,7 @@ def save_jpeg(path: str | Path, picture: Picture, quality: int) -> None:
 
 
 def thumbnail(image: Picture, longer_side: int, box: Box | None = None) -> Picture:
-    """An image [H, W, 3] with a longer side of at most `longer_side` pixels; never enlarged.
-    What lies in it of the box is outlined, white on black so that it shows on any picture.
-    """
+    """An image [H, W, 3], its longer side at most so long, the box outlined white on black."""
     height, width = image.shape[:2]
     shrink = min(1.0, longer_side / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))

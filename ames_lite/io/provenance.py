@@ -18,8 +18,7 @@ Files = tuple[str | Path, str | Path]
 Keys = Iterable[str] | None  # None: all
 ABSENT = "absent"
 ORIGIN = "published, unknown"  # `origin` of files that do not say what made them
-# arguments of a backbone under their own names: how images are cut and resampled, and how the
-# vectors of several scales become one
+# arguments of a backbone: how images are cut and resampled, how vectors of scales become one
 OPTIONS = ("resize", "method", "crop_rounding", "query_crop", "global_scales")
 # what a descriptor is: what is fitted on such descriptors is of use for these alone
 SAME_DESCRIPTORS = (
@@ -40,9 +39,7 @@ OLDER_RESIZE = "torch bicubic antialias to uint8"  # in `resize` of files from w
 
 
 def check_provenance(provenance: Made) -> Provenance:
-    """The dict as JSON returns it. BadInput for anything but text, numbers, booleans, None and
-    lists of these: nested dicts could not be compared key by key, NaN is not equal to itself.
-    """
+    """The dict as JSON returns it. BadInput for what could not be compared key by key, and NaN."""
     if not isinstance(provenance, Mapping):
         raise BadInput(f"provenance is {provenance!r}", expected="a flat dict")
     plain = (str, int, float, bool, type(None))

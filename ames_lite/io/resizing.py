@@ -91,8 +91,7 @@ class Prepared:
 
     def mirrored(self) -> "Prepared":
         """Left and right exchanged in what the network sees; the regions stay."""
-        views = (View(view.pixels[:, ::-1], view.region) for view in self.views)
-        return Prepared(self.size, tuple(views))
+        return Prepared(self.size, tuple(View(v.pixels[:, ::-1], v.region) for v in self.views))
 
     @property
     def num_pixels(self) -> int:

@@ -47,8 +47,7 @@ def load_lighterglue(threshold: float) -> nn.Module:
     """LighterGlue in eval mode; threshold: least confidence of a match. Raises as load_xfeat."""
     path = packaged_weights("xfeat-lighterglue.pt")
     read = read_state(path, LIGHTERGLUE_EXPECTED).items()
-    own = {name: value for name, value in read if not name.startswith("extractor.")}
-    state = {name.removeprefix("matcher."): value for name, value in own.items()}
+    state = {n.removeprefix("matcher."): v for n, v in read if not n.startswith("extractor.")}
     with _installed():
         from kornia.feature.lightglue import LightGlue
     with torch.device("meta"):

@@ -123,9 +123,7 @@ def write_vocabulary(
 
 
 def read_vocabulary(path: str | Path) -> tuple[npt.NDArray[np.float32], Provenance]:
-    """centroids [C, D] float32 and the provenance, in which `distance` and `unit` always stand. A
-    `.pt` or `.pth` is AnyLoc's published form. Raises MissingFile or BadInput.
-    """
+    """centroids [C, D] and provenance, with `distance` and `unit`. MissingFile or BadInput."""
     if Path(path).suffix in (".pt", ".pth"):
         return _read_anyloc(path)
     found, made = VOCABULARY.read(path, remedies.VOCABULARY)

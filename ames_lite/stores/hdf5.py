@@ -278,9 +278,7 @@ def text_dtype(num_bytes: int) -> np.dtype[Any]:
 
 
 def encode_names(names: Sequence[str]) -> npt.NDArray[np.bytes_]:
-    """Names as fixed-length UTF-8 [N]; a path that is not UTF-8 on disk keeps its own bytes. Raises
-    BadInput for a name that would be read back as another, as this process takes no UTF-8.
-    """
+    """Names as fixed-length UTF-8 [N]. BadInput for one that would be read back as another."""
     with explained("a name cannot be written: {}", UnicodeEncodeError, expected="a path"):
         encoded = [name.encode("utf-8", "surrogateescape") for name in names]
     for name, written in zip(names, decode_names(encoded), strict=True):

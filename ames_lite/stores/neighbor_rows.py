@@ -71,9 +71,7 @@ class NeighborRows:
             verify_lists(*parts, np.arange(len(self))[rows], self.where)
 
     def block(self, rows: slice, depth: int | None = None) -> Neighbors:
-        """The lists of some queries, checked, with their first `depth` neighbours (None: all). If a
-        query is in its own list, all lists of the block end one place earlier.
-        """
+        """Lists of some queries, checked; all end one earlier where a query is in its own."""
         self.check(rows, self.width if depth is None else depth + 1)
         ids, sims = self.take(rows, self.width if depth is None else depth)
         own = self._own[rows, None]

@@ -37,9 +37,7 @@ Layout = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 def layout(
     num: int, max_count: int, dim: int, packed: bool, name_bytes: int = 1, code_bytes: int = 0
 ) -> Layout:
-    """Shape and dtype of every data set of a local store, in the file's order. code_bytes: those of
-    product codes, under the name of int8, which no reader takes for bits; 0: none.
-    """
+    """Shape and dtype of a local store's data sets; code_bytes: of product codes, called int8."""
     width, kind = (dim // 8, "uint8") if packed else (dim, "float16")
     book: Layout = {}
     if code_bytes:

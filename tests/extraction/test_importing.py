@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def imported(
     path: Path, names: Sequence[str] | None = NAMES, output: str = "out.hdf5", **options: Any
 ) -> DescriptorStore:
     root = {"image_root": options.pop("image_root")} if "image_root" in options else {}
-    with open_features(path) as source:
+    with closing(open_features(path)) as source:
         given = import_features(
             source, path.parent / output, names, MADE, options=Options(**options), **root
         )
@@ -204,7 +205,7 @@ def test_an_interrupted_import_ends_as_an_unbroken_one(
         DescriptorStore.open(tmp_path / "out.hdf5")
     imported(path).close()
     assert (tmp_path / "out.hdf5").read_bytes() == whole.read_bytes()
-    source.__exit__()
+    source.close()
     with h5py.File(path, "r+") as file:
         file["db/1.jpg/scores"][:] = 0.5
     with pytest.raises(BadInput, match="source_digest(.|\n)*overwrite"):

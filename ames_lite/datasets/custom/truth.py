@@ -31,10 +31,8 @@ from ames_lite.stores.candidates.texts import read_trec
 WORDS = ("folders", "frames")  # that `labels` takes instead of a path
 BY_SUFFIX = {".npy": "matrix", ".npz": "matrix", ".qrels": "qrels", ".trec": "qrels"}
 KINDS = ("folders", *TABLES, "matrix", "qrels")
-FORMS = (
-    f"labels=folders, labels=frames (numbers in file names), a matrix (.npy, .npz), TREC qrels "
-    f"(.qrels, or kind=qrels), or a CSV: {describe_forms()}"
-)
+FORMS = "labels=folders, labels=frames (numbers in file names), a matrix (.npy, .npz), TREC qrels "
+FORMS += f"(.qrels, or kind=qrels), or a CSV: {describe_forms()}"
 SIDE_FOLDERS = {  # of class folders: below images=, or below its folder test
     "query": ("query", "queries"),
     "gallery": ("gallery", "database", "index", "reference", "ref"),
@@ -177,9 +175,7 @@ def finish(relation: Relation, kind: str, root: Path, labels: str) -> Relation:
 
 
 def _relate_pairs(table: Table, images: ImageFolders, lists: Lists) -> Relation:
-    """Relate the queries of the list, or of the column `query` in order of appearance. Pairs of
-    other queries are left out. Raises BadInput with file and line.
-    """
+    """Relate the queries of the list, or of the column `query` in order of appearance. BadInput."""
     table, asked, right, lost = _pairs_there(table, images)
     pairs = [f"{query},{image}" for query, image in zip(asked, right, strict=True)]
     said = table.columns.get("grade", table.columns.get("relevant"))
@@ -233,9 +229,7 @@ def _grades(table: Table) -> list[str]:
 
 
 def _relate_matrix(path: Path, lists: Lists) -> Relation:
-    """Relate by a matrix [Q, N]: its rows are those of the query list, its columns the gallery's.
-    ConfigError without both lists; MissingFile; BadInput for another shape or other values.
-    """
+    """Relate by a matrix [Q, N] of the rows of the query list and the gallery list. BadInput."""
     queries, gallery = lists["query"], lists["gallery"]
     if queries is None or gallery is None:
         what = "a matrix needs the names of its rows and columns"

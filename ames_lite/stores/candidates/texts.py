@@ -186,9 +186,7 @@ def read_json(path: Path) -> Iterator[Entry]:
 
 def read_lines(path: Path) -> Iterator[Entry]:
     lines = Lines(path)
-    for text in lines:
-        if not text.strip():
-            continue
+    for text in filter(str.strip, lines):
         one, where = parse_json(text, lines.here, LINE), lines.here
         fine = isinstance(one, dict) and isinstance(one.get("query"), str)
         rows: Any = one.get("candidates") if fine else None
@@ -250,10 +248,8 @@ def write_trec(file: TextIO, lists: Iterable[Ranked], tag: str) -> None:
             row[: len(one.names)] = [*one.numbers.values()][-1]
         for one, falling in zip(block, falling_scores(scores), strict=True):
             query, images = escaped(one.query), map(escaped, one.names)
-            file.writelines(
-                f"{query} Q0 {image} {rank} {score:.9g} {run}\n"
-                for rank, (image, score) in enumerate(zip(images, falling, strict=False), start=1)
-            )
+            pairs = enumerate(zip(images, falling, strict=False), start=1)
+            file.writelines(f"{query} Q0 {name} {k} {s:.9g} {run}\n" for k, (name, s) in pairs)
 
 
 def falling_scores(scores: Floats) -> Floats:

@@ -160,9 +160,7 @@ def open_published_rows(path: str | Path, query_names: Names, gallery_names: Nam
 
 
 def read_shortlist(path: str | Path, query_names: Names, gallery_names: Names) -> Ids | None:
-    """The third plane: for each image of the gallery list its row in a store that has some of them,
-    int64 [N], -1 where it is in no list; None for a native file, or one of two planes. BadInput.
-    """
+    """For each gallery image its row in a store of some, or -1; None: no third plane. BadInput."""
     path, num = Path(path), len(gallery_names)
     if not is_pickle(path):
         return None

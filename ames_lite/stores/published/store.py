@@ -96,9 +96,7 @@ def open_store(
 
 
 class PublishedStore(DescriptorStore):
-    """A published store, for reading; attributes and methods are those of `DescriptorStore`. All
-    rows count as done, and are those of the image list, with a shortlist too.
-    """
+    """A published store, read as a `DescriptorStore`; all rows count as done."""
 
     published = True
     _data_set = DATA_SET
@@ -177,9 +175,7 @@ class PublishedStore(DescriptorStore):
 
     @cached_property
     def has_descriptors(self) -> npt.NDArray[np.bool_]:
-        """[N], False where all places of a row are padding. Reads the first place of every row, the
-        whole where it is padding, of records all. BadInput for a row that was never written.
-        """
+        """[N], False where all of a row is padding. BadInput for a row that was never written."""
         found = np.ones(self.num_rows, np.bool_)
         if self.form != "bits":
             for first, block in self.blocks(count=1):
@@ -260,9 +256,7 @@ class PublishedStore(DescriptorStore):
         return [descriptors, xy, metadata[:, SCALE].astype(np.uint8), metadata[:, WEIGHT]]
 
     def check_positions(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> None:
-        """Raise BadInput where positions of these rows, or of the file's first, are unknown: where
-        some lie outside the image, the others follow the same wrong rule.
-        """
+        """Raise BadInput where positions of these rows, or of the file's first, are unknown."""
         wanted = self._file_rows(np.asarray(rows)).tolist()
         for row in sorted({*wanted, *range(self.num_rows)[:LOOKED_AT]}):
             if not self.rows(row, row + 1, self.max_count).placed[0]:

@@ -6,7 +6,7 @@ Arrays are read when `load` is called; their number and width are known before.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -87,12 +87,6 @@ class Source:
     listed: bool = False  # keys are rows of the image list
     grid: str = ""  # in words, where keypoints are in [0, 1] already
     close: Callable[[], None] = lambda: None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def layout(found: Found) -> bool | None:

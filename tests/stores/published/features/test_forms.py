@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +258,7 @@ def test_damaged_files_never_raise_anything_but_bad_input(tmp_path: Path, form: 
             damaged[place] = draw.integers(256)
         file.write_bytes(damaged)
         try:
-            with open_features(path) as source:
+            with closing(open_features(path)) as source:
                 for key in source.keys:
                     source.open(key).load()
         except BadInput:
