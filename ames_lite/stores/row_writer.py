@@ -48,11 +48,10 @@ class RowWriter:
     the block ends without an exception and every row is done or failed, else stays unfinished.
     """
 
+    schema = hdf5.Schema("")
     _remedy: str | None = None  # of what does not fit
     _failed_entry = 0.0  # of the descriptors of an image that failed
     codebook: Codebook | None = None  # of descriptors that are kept as product codes
-
-    schema = hdf5.Schema("")
 
     def __init__(
         self, path: str | Path, names: Names, wanted: Layout, made: Made, **begin: Unpack[Begin]
