@@ -106,10 +106,9 @@ def load_lists(
     most = None if whole else _looked_at(truth, protocol, needed)
     near = _lists(paths["neighbors"], truth, needed, maker, most)
     data = ListData(protocol, truth, near, files, read_digests(truth, paths["neighbors"]))
-    if not unlabelled and min(excluded(data).values()) == len(queries):
-        what, where = "no query has a positive", paths["ground truth"]
-        expected = f"positives among the {len(gallery)} images of {paths['gallery']}"
-        raise BadInput(what, where=where, expected=expected)
+    fine = unlabelled or min(excluded(data).values()) < len(queries)
+    expected = f"positives among the {len(gallery)} images of {paths['gallery']}"
+    require(fine, "no query has a positive", where=paths["ground truth"], expected=expected)
     return data
 
 

@@ -256,10 +256,10 @@ def definition(metric_name: str, *, graded: bool = False) -> str:
     found = re.fullmatch(r"([a-z]+)(?:@([1-9][0-9]*))?(?:_(\w+))?", metric_name)
     base, k, part = found.groups() if found else ("", None, None)
     base += "@" if k else ""
-    if base not in BASES or part not in (None, *PARTS):
-        names = ", ".join(f"{name}<k>" if name.endswith("@") else name for name in BASES)
-        expected = f"{names}; after it nothing or one of {', '.join('_' + p for p in PARTS)}"
-        raise BadInput(f"no metric '{metric_name}' is defined", expected=expected)
+    known = base in BASES and part in (None, *PARTS)
+    names = ", ".join(f"{name}<k>" if name.endswith("@") else name for name in BASES)
+    expected = f"{names}; after it nothing or one of {', '.join('_' + p for p in PARTS)}"
+    require(known, f"no metric '{metric_name}' is defined", expected=expected)
     text = BASES[base].format(k=k)
     return f"{text}; {PARTS[part]}" if part else text
 

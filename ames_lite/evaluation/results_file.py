@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ames_lite.datasets.layout import DatasetFiles
-from ames_lite.errors import BadInput, existing_file, require
+from ames_lite.errors import existing_file, require
 from ames_lite.evaluation.data import find_files, list_digests, read_digests, read_lists
 from ames_lite.evaluation.passes import Cell, evaluate_passes, prepare_passes
 from ames_lite.evaluation.protocols import Evaluation, Protocol, Retrieval
@@ -122,11 +122,11 @@ class Rankings(Retrieval):
         for name, value in said.items():
             came = found.metrics.get(name, math.nan)
             wanted = math.nan if value is None else value
-            if not (abs(came - wanted) <= SAME or (math.isnan(came) and math.isnan(wanted))):
-                both = f"is {wanted:.6f} there, and {came:.6f} by the files of today"
-                expected = "the neighbour lists and the ground truth that the run read"
-                fault = f"{name} of {what} {both}"
-                raise BadInput(fault, where=self.where, expected=expected, remedy=ANEW)
+            same = abs(came - wanted) <= SAME or (math.isnan(came) and math.isnan(wanted))
+            both = f"is {wanted:.6f} there, and {came:.6f} by the files of today"
+            expected = "the neighbour lists and the ground truth that the run read"
+            fault = f"{name} of {what} {both}"
+            require(same, fault, where=self.where, expected=expected, remedy=ANEW)
 
 
 def reread(

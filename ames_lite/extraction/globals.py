@@ -224,12 +224,11 @@ def _described(
                 failed[at] = result
             else:
                 pooled = [_pooled(view, aggregator) for view in result]
-                vectors[at] = pooled[0] if len(pooled) == 1 else _mean_direction(pooled)
+                vectors[at] = pooled[0]
+                if len(pooled) > 1:  # the mean of their directions
+                    mean = np.mean([*map(interface.unit_vector, pooled)], axis=0)
+                    vectors[at] = interface.unit_vector(mean)
         yield Block(vectors, failed)
-
-
-def _mean_direction(vectors: Sequence[Vectors]) -> Vectors:
-    return interface.unit_vector(np.mean([*map(interface.unit_vector, vectors)], axis=0))
 
 
 def _pooled(described: Described, aggregator: Way) -> Vectors:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ames_lite.errors import ConfigError
+from ames_lite.errors import check_config
 from ames_lite.models.binarization import Binarization, unpack_bits
 from ames_lite.models.blocks import EncodedImages, PairDecoder
 from ames_lite.models.head import PairWeights, SimilarityHead, check_sizes, shape_in_state
@@ -48,9 +48,8 @@ class AMES(SimilarityHead[EncodedImages]):
         super().__init__()
         sizes = {"dim_in": dim_in, "dim": dim, "num_heads": num_heads, "num_layers": num_layers}
         check_sizes(**sizes, dim_feedforward=dim_feedforward)
-        if dim % num_heads:
-            what = f"dim {dim} does not divide among {num_heads} heads"
-            raise ConfigError(what, expected="dim a multiple of num_heads")
+        what = f"dim {dim} does not divide among {num_heads} heads"
+        check_config(dim % num_heads == 0, what, "dim a multiple of num_heads")
         self.dim_in, self.dim, self.num_heads, self.num_layers = dim_in, dim, num_heads, num_layers
         self.dim_feedforward, self.binary, self.pre_norm = dim_feedforward, binary, pre_norm
         self.normalize_input, self.round_gallery_fp16 = normalize_input, round_gallery_fp16

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import BadInput, require
 
 
 class Binarization(nn.Module):
@@ -29,9 +29,8 @@ class Binarization(nn.Module):
 
 def pack_bits(signs: Tensor) -> Tensor:
     """Packed bits, uint8 [..., D/8], big-endian: 1 where signs [..., D] are above 0. BadInput."""
-    if signs.ndim == 0 or signs.shape[-1] % 8:
-        what = f"signs have shape {list(signs.shape)}"
-        raise BadInput(what, expected="[..., D], D a multiple of 8")
+    fits, what = signs.ndim and signs.shape[-1] % 8 == 0, f"signs have shape {list(signs.shape)}"
+    require(fits, what, expected="[..., D], D a multiple of 8")
     bits = (signs > 0).to(torch.uint8).unflatten(-1, (-1, 8))
     return (bits << _shifts(signs.device)).sum(-1, dtype=torch.uint8)
 
@@ -98,8 +97,8 @@ def check_sample(descriptors: Tensor, dim_in: int | None = None) -> Tensor:
     """A sample [M, Din] in float64; dim_in: its width. Raises BadInput."""
     shape = list(descriptors.shape)
     fits = len(shape) == 2 and shape[0] >= 2 and dim_in in (None, shape[1])
-    if not fits or not descriptors.is_floating_point() or not descriptors.isfinite().all():
-        what = f"descriptors are {shape} {descriptors.dtype}, or have NaN or infinity"
-        width = "Din" if dim_in is None else dim_in
-        raise BadInput(what, expected=f"a finite float sample [M, {width}], M at least 2")
+    fits = fits and descriptors.is_floating_point() and bool(descriptors.isfinite().all())
+    what = f"descriptors are {shape} {descriptors.dtype}, or have NaN or infinity"
+    width = "Din" if dim_in is None else dim_in
+    require(fits, what, expected=f"a finite float sample [M, {width}], M at least 2")
     return descriptors.double()

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ames_lite.errors import ConfigError
+from ames_lite.errors import check_config
 from ames_lite.models import head
 from ames_lite.models.binarization import unpack_bits
 from ames_lite.models.head import Encoding, PairWeights, SimilarityHead, shape_in_state
@@ -78,10 +78,9 @@ class ELViS(SimilarityHead[EncodedSets]):
         super().__init__()
         head.check_sizes(dim_in=dim_in, dim=dim, embed_dim=embed_dim, proj_dim=proj_dim)
         head.check_sizes(iterations=iterations)
-        if not 0 < sharpness <= 40:
-            raise ConfigError(f"sharpness is {sharpness!r}", expected="a number in (0, 40]")
-        if iterations > MOST_ITERATIONS:
-            raise ConfigError(f"iterations is {iterations}", expected=f"at most {MOST_ITERATIONS}")
+        check_config(0 < sharpness <= 40, f"sharpness is {sharpness!r}", "a number in (0, 40]")
+        few, most = iterations <= MOST_ITERATIONS, f"at most {MOST_ITERATIONS}"
+        check_config(few, f"iterations is {iterations}", most)
         self.dim_in, self.dim, self.embed_dim, self.proj_dim = dim_in, dim, embed_dim, proj_dim
         self.iterations, self.sharpness = iterations, sharpness
         self.count_padding = count_padding

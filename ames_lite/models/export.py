@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import ConfigError
+from ames_lite.errors import ConfigError, check_config
 from ames_lite.models.head import SimilarityHead
 
 FORMS = {"torch": ".pt2", "onnx": ".onnx"}
@@ -37,11 +37,10 @@ class Pairs(nn.Module):
 
 def export(head: SimilarityHead, form: str, path: str | Path, *, width: int | None = None) -> Path:
     """Write a head as .pt2 or .onnx. width: for a head that takes any. Raises ConfigError."""
-    if form not in FORMS:
-        raise ConfigError(f"form={form}", expected=" or ".join(FORMS))
-    path, width = Path(path), head.dim_in or width
-    if path.suffix != FORMS[form]:
-        raise ConfigError(f"{path.name} as {form}", expected=f"a name that ends in {FORMS[form]}")
+    check_config(form in FORMS, f"form={form}", " or ".join(FORMS))
+    path, width, suffix = Path(path), head.dim_in or width, FORMS[form]
+    what = f"{path.name} as {form}"
+    check_config(path.suffix == suffix, what, f"a name that ends in {suffix}")
     if form == "onnx" and find_spec("onnxscript") is None:
         raise ConfigError("ONNX needs other packages", remedy="pip install 'ames_lite[onnx]'")
     if width is None:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ames_lite.errors import BadInput
+from ames_lite.errors import require
 from ames_lite.runtime import peak_memory_mib
 
 CPU_TOKENS, DEVICE_TOKENS = 1 << 14, 1 << 18  # a head cuts a batch on a CPU further, for its caches
@@ -70,10 +70,9 @@ class Batches:
     def _lower(self, batch: slice, *lengths: Lengths) -> None:
         num = batch.stop - batch.start
         tokens = num * sum(int(part[batch].max()) for part in lengths)
-        if num == 1:
-            what = f"{self.device} is out of memory with {tokens} tokens at once"
-            remedy = f"{FEWER}, precision=bf16, or a device with more memory"
-            raise BadInput(what, expected="room for one pair of images", remedy=remedy)
+        what = f"{self.device} is out of memory with {tokens} tokens at once"
+        remedy = f"{FEWER}, precision=bf16, or a device with more memory"
+        require(num > 1, what, expected="room for one pair of images", remedy=remedy)
         if not self._said:
             log.warning("%s is out of memory with %d tokens: smaller batches", self.device, tokens)
         self._said, self.tokens = True, max(1, tokens // 2)
@@ -99,9 +98,8 @@ def share_out(max_memory: float, device: torch.device) -> Budget:
     """What max_memory GiB are for. BadInput for too few; a GPU bounds encoded images itself."""
     held = _resident_bytes()
     free = int(max_memory * 2**30) - held
-    if free < LEAST:
-        what = f"max_memory={max_memory:g} GiB, and the process has {held / 2**30:.2f} GiB already"
-        raise BadInput(what, expected=f"at least {(held + LEAST) / 2**30:.1f}")
+    what = f"max_memory={max_memory:g} GiB, and the process has {held / 2**30:.2f} GiB already"
+    require(free >= LEAST, what, expected=f"at least {(held + LEAST) / 2**30:.1f}")
     block = min(BLOCK_BYTES, free // 8 // COPIES)
     encoded = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free
     return Budget(encoded * 2 // 5, encoded // 4, block)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ames_lite.errors import BadInput, at_least, check_fields, require
+from ames_lite.errors import at_least, check_fields, require
 from ames_lite.io.xfeat_package import lighterglue_version, load_lighterglue
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors
 
@@ -75,9 +75,9 @@ class Matches(NamedTuple):
 def mutual_matches(query: LocalDescriptors, gallery: LocalDescriptors) -> Matches:
     """Descriptors that are each other's nearest by inner product. BadInput for packed ones."""
     a, b = query.descriptors, gallery.descriptors
-    if a.dtype == np.uint8 or b.dtype == np.uint8 or a.shape[1] != b.shape[1]:
-        widths = f"{a.dtype} of width {a.shape[1]}, gallery {b.dtype} of {b.shape[1]}"
-        raise BadInput(f"query descriptors are {widths}", expected="float descriptors of one width")
+    widths = f"{a.dtype} of width {a.shape[1]}, gallery {b.dtype} of {b.shape[1]}"
+    fits = np.uint8 not in (a.dtype, b.dtype) and a.shape[1] == b.shape[1]
+    require(fits, f"query descriptors are {widths}", expected="float descriptors of one width")
     if not (len(a) and len(b)):
         none = np.zeros(0, np.intp)
         return Matches(none, none, np.zeros(0, np.float32))
@@ -149,8 +149,8 @@ class Ransac(Verifier):
         self, query: LocalDescriptors, gallery: LocalDescriptors, matches: npt.NDArray[np.int64]
     ) -> Agreement:
         """Those of matches [M, 2] that agree with one homography. BadInput without positions."""
-        if not (query.placed and gallery.placed):
-            raise BadInput("positions are unknown", expected="x, y of every descriptor")
+        placed = query.placed and gallery.placed
+        require(placed, "positions are unknown", expected="x, y of every descriptor")
         here, there = (pixels(i)[matches[:, n]] for n, i in enumerate((query, gallery)))
         query_error, gallery_error = (self.threshold * max(i.size) for i in (query, gallery))
         left = np.arange(len(matches))
@@ -236,11 +236,11 @@ class Lighterglue(Verifier):
 
 def _as_input(image: LocalDescriptors) -> dict[str, Any]:
     """An image as kornia's LightGlue takes it. BadInput for packed, other widths, no positions."""
-    if image.descriptors.dtype == np.uint8 or image.descriptors.shape[1] != XFEAT_DIM:
-        what = f"descriptors are {image.descriptors.dtype} of width {image.descriptors.shape[1]}"
-        raise BadInput(what, expected=f"float descriptors of width {XFEAT_DIM}, as XFeat's")
-    if not image.placed:
-        raise BadInput("positions are unknown", expected="x, y of every descriptor")
+    width, dtype = image.descriptors.shape[1], image.descriptors.dtype
+    fits, what = dtype != np.uint8 and width == XFEAT_DIM, f"{dtype} of width {width}"
+    expected = f"float descriptors of width {XFEAT_DIM}, as XFeat's"
+    require(fits, f"descriptors are {what}", expected=expected)
+    require(image.placed, "positions are unknown", expected="x, y of every descriptor")
     size = torch.tensor([[image.size[1], image.size[0]]], dtype=torch.float32)
     return {
         "keypoints": torch.tensor(image.xy)[None] * size,

@@ -49,9 +49,9 @@ def not_finite(what: str, *, where: str | Path | None = None) -> BadInput:
 
 def float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
     """The rows as contiguous float32. Raises BadInput for anything but finite rows of a width."""
-    if values.ndim != 2 or values.dtype.kind != "f" or 0 in values.shape:
-        what = f"{what} are {list(values.shape)} ({values.dtype.name})"
-        raise BadInput(what, expected="rows [N, D] of floating-point numbers, at least one")
+    fits = values.ndim == 2 and values.dtype.kind == "f" and 0 not in values.shape
+    said = f"{what} are {list(values.shape)} ({values.dtype.name})"
+    require(fits, said, expected="rows [N, D] of floating-point numbers, at least one")
     if width is not None:
         _check_width(values.shape[1], width, what)
     with np.errstate(over="ignore"):

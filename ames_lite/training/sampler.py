@@ -95,13 +95,9 @@ class TripletSampler:
         remedy = "more images, a smaller min_each=, or other lists, such as neighbors=gem"
         require(len(self.anchors), what, expected=expected, remedy=remedy)
         self._order: tuple[int, Rows] = -1, self.anchors
-        arrays: dict[str, Codes | Mask | None] = {
-            "anchors": self.anchors,
-            "labels": self._labels,
-            "usable": self._usable,
-            "families": self._families,
-        }
-        digests = {key: array_digest(x) for key, x in arrays.items() if x is not None}
+        arrays = (self.anchors, self._labels, self._usable, self._families)
+        named = zip(("anchors", "labels", "usable", "families"), arrays, strict=True)
+        digests = {key: array_digest(x) for key, x in named if x is not None}
         self._identity = {"seed": seed, "batch_size": batch_size, "power": power, **digests}
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import explained, require
 from ames_lite.io.json_file import parse_json
 from ames_lite.io.provenance import comparable, differences
 from ames_lite.io.weights_file import load_weights, write_tensors
@@ -38,8 +38,8 @@ def write_state(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any
 def read_state(path: Path, identity: Mapping[str, Any], keys: Set[str]) -> dict[str, Any]:
     """The checkpoint, with `keys` beside KEYS. Raises BadInput for another file or identity."""
     content = load_weights(path, EXPECTED)
-    if not isinstance(content, dict) or not content.keys() >= KEYS | keys:
-        raise BadInput("holds something else", where=path, expected=EXPECTED)
+    fits = isinstance(content, dict) and content.keys() >= KEYS | keys
+    require(fits, "holds something else", where=path, expected=EXPECTED)
     found = parse_json(content.pop("identity"), path, EXPECTED)
     require(isinstance(found, dict), "holds something else", where=path, expected=EXPECTED)
     refuse_differences(found, json.loads(json.dumps(dict(identity))), path)
@@ -69,9 +69,9 @@ def refuse_differences(found: Mapping[str, Any], wanted: Mapping[str, Any], path
     wanted = {k: v for k, v in wanted.items() if k in found or not k.startswith(OF_FILE)}
     pairs = differences(_comparable(found), _comparable(wanted))
     differing = [f"    {key}: {there!r} there, {here!r} here" for key, there, here in pairs]
-    if differing:
-        what = "the checkpoint does not match this run:\n" + "\n".join(differing)
-        raise BadInput(what, where=path, expected="the same settings and data", remedy=REMEDY)
+    what = "the checkpoint does not match this run:\n" + "\n".join(differing)
+    expected = "the same settings and data"
+    require(not differing, what, where=path, expected=expected, remedy=REMEDY)
 
 
 def _comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,11 +130,9 @@ def advance(bar: Any, seen: Sequence[Sequence[float]], rate: float | None = None
 
 def _open_tensorboard(folder: Path, step: int) -> Any:
     """A writer of TensorBoard's files; steps from `step` on are written anew."""
-    try:
+    what = "tensorboard=true, and TensorBoard is not installed"
+    expected = "the extra: pip install 'ames_lite[tensorboard]'"
+    remedy = "tensorboard=false: log.jsonl has every figure"
+    with explained(what, ImportError, expected=expected, remedy=remedy):
         from torch.utils.tensorboard import SummaryWriter  # needs the package tensorboard
-    except ImportError as error:
-        what = "tensorboard=true, and TensorBoard is not installed"
-        expected = "the extra: pip install 'ames_lite[tensorboard]'"
-        remedy = "tensorboard=false: log.jsonl has every figure"
-        raise BadInput(what, expected=expected, remedy=remedy) from error
     return SummaryWriter(str(folder / "tensorboard"), purge_step=step)

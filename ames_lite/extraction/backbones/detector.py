@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import require
 from ames_lite.io import remedies
 from ames_lite.io.digest import file_digest
 from ames_lite.io.json_file import read_json_file, write_json_file
@@ -70,11 +70,11 @@ def check_detector(path: str | Path, made: Made) -> None:
     if not isinstance(meta, dict) or meta.get("kind") != KIND:  # none, or JSON of something else
         return
     known = meta.get("detector_sha256") == file_digest(path)
-    if path.name == "detector.pt" and not known:
-        what = "detector.pt is not the file that meta.json was written with"
-        expected = f"sha256 {meta.get('detector_sha256')}"
-        remedy = "resume its training, or remove a meta.json of another file"
-        raise BadInput(what, where=path, expected=expected, remedy=remedy)
+    what = "detector.pt is not the file that meta.json was written with"
+    expected = f"sha256 {meta.get('detector_sha256')}"
+    remedy = "resume its training, or remove a meta.json of another file"
+    fits = known or path.name != "detector.pt"
+    require(fits, what, where=path, expected=expected, remedy=remedy)
     if not known and path.name != "last.pt":
         return
     fine = isinstance(meta.get("backbone"), dict)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import explained, require
 from ames_lite.extraction.backbones.map_backbone import Staged
 from ames_lite.training.recipe import FinetuneRecipe
 
@@ -88,11 +88,9 @@ def _add_adapters(network: Staged, first: int, rank: int, seed: int) -> None:
     parts = {id(part) for layer in network.layers[first:] for part in layer.modules()}
     named = [name for name, part in network.named_modules() if id(part) in parts]
     names = [name for name in named if name.endswith(network.adapted)]
-    try:
+    what = "lora_rank is above 0, and the package peft is not installed"
+    with explained(what, ImportError, remedy=REMEDY):
         import peft
-    except ImportError as error:
-        what = "lora_rank is above 0, and the package peft is not installed"
-        raise BadInput(what, remedy=REMEDY) from error
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = peft.LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules=names)
@@ -118,11 +116,9 @@ def build_loss(recipe: FinetuneRecipe) -> Loss:
     FaceNet, CVPR 2015 (semi-hard); van den Oord et al., 2018 (InfoNCE); Wang et al., CVPR 2019
     (multi-similarity, with its own mining).
     """
-    try:
+    what = "the package pytorch-metric-learning is not installed"
+    with explained(what, ImportError, remedy=REMEDY):
         from pytorch_metric_learning import distances, losses, miners
-    except ImportError as error:
-        what = "the package pytorch-metric-learning is not installed"
-        raise BadInput(what, remedy=REMEDY) from error
     if recipe.loss == "infonce":
         return losses.NTXentLoss(recipe.temperature)
     if recipe.loss == "multi_similarity":
