@@ -1,8 +1,7 @@
 """Global descriptors with classes, split so that all images of a scene are on one side; and which
-clusters of a VLAD vocabulary tell classes apart.
-
-A scene is what images share beside their class (a house, a place, a walk). With images of one scene
-on both sides, an image is recognised by its neighbours, and the accuracy says nothing of new ones.
+clusters of a VLAD vocabulary tell classes apart. A scene is what images share beside their class (a
+house, a place, a walk). With images of one scene on both sides, an image is recognised by its
+neighbours, and the accuracy says nothing of new ones.
 """
 
 from __future__ import annotations

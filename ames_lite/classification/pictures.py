@@ -110,9 +110,8 @@ def cluster_hues(count: int) -> npt.NDArray[np.float64]:
 
 
 def tinted(image: Picture, xy: Floats, own: Ids, colours: Floats) -> Picture:
-    """An image [H, W, 3] with the patches of some clusters in colours over it. xy [K, 2] in [0, 1]
-    and own [K]: places and clusters of its descriptors; colours [C, 3] in [0, 1], NaN for clusters
-    that are not drawn.
+    """An image [H, W, 3] with patches of clusters over it: xy [K, 2] in [0, 1] and own [K] of its
+    descriptors, colours [C, 3] in [0, 1], NaN for clusters that are not drawn.
     """
     size = np.array(image.shape[1::-1])
     if len(xy) < 2:

@@ -1,8 +1,7 @@
-"""Two coordinates for every global descriptor, and what else scikit-learn fits: its sole owner.
-
-PCA needs numpy alone; all else needs the extra `views`. For coordinates descriptors [N, D] are
-centred but not scaled; of a component, the entry that is largest in size is positive. The same seed
-gives the same result.
+"""Two coordinates for every global descriptor, and what else scikit-learn fits: its sole owner. PCA
+needs numpy alone; all else needs the extra `views`. For coordinates descriptors [N, D] are centred
+but not scaled; of a component, the entry that is largest in size is positive. The same seed gives
+the same result.
 """
 
 import importlib

@@ -1,6 +1,5 @@
-"""Many results.json compared: every row with its role and its difference to a baseline.
-
-Intervals and p-values need average precision per query, which results hold for their first row.
+"""Many results.json compared: every row with its role and its difference to a baseline. Intervals
+and p-values need average precision per query, which results hold for their first row.
 """
 
 import math
@@ -38,9 +37,7 @@ SETTINGS = ("model", "num_rerank", "lamb", "temp", "role")
 
 @dataclass(frozen=True)
 class Entry:
-    """Results under one name: of one run, or of several that differ in their seed alone. Raises
-    BadInput that names two files and the first difference.
-    """
+    """Results under one name, of runs that differ in their seed alone; else BadInput says why."""
 
     name: str
     files: tuple[str, ...]  # of each run, for messages
@@ -138,9 +135,8 @@ class Block:
 def compare(
     entries: Sequence[Entry], *, baseline: str = GLOBAL, metric: str | None = None, seed: int = 0
 ) -> list[Block]:
-    """A block for each data set, in the order of the entries. baseline: the name of an entry, of
-    which the first row counts, or `global`: every entry's own global ranking. metric: None: the
-    mean of average precision per query. Raises BadInput.
+    """A block for each data set. baseline: the name of an entry, or `global`: the own global
+    ranking. metric: None: the mean of average precision per query. Raises BadInput.
     """
     require(entries, "no results to compare", expected="at least one results.json")
     names = [entry.name for entry in entries]

@@ -1,8 +1,7 @@
 """One HTML file that shows ranked lists of images and why pairs of them are similar: the template
-library of the reports of evaluations and searches, and its thumbnails.
-
-The page holds its pictures, style and script itself. Its policy (CSP) lets nothing else run or
-load. The script draws the queries that are in sight from the page's JSON.
+library of the reports of evaluations and searches, and its thumbnails. The page holds its pictures,
+style and script itself. Its policy (CSP) lets nothing else run or load. The script draws the
+queries that are in sight from the page's JSON.
 """
 
 import base64

@@ -40,9 +40,7 @@ class Heat:
 
 @dataclass(frozen=True)
 class PairView:
-    """matches: x1, y1, x2, y2 and weight, all of 0 to WHOLE, heaviest first; heat: of the query, of
-    the candidate; trouble: why there are none.
-    """
+    """matches: x1, y1, x2, y2, weight of 0 to WHOLE, heaviest first; trouble: why none."""
 
     matches: list[list[int]]
     heat: list[Heat]

@@ -1,8 +1,7 @@
-"""Reranking under a protocol: one pass a setting.
-
-Before each pass the setting's junk moves to the end of the neighbour list, so that it takes no
-place among the reranked; each setting's numbers come from its own pass. Axis letters: Q queries,
-K neighbours, P pairs, n = num_rerank, clamped to K wherever it is given.
+"""Reranking under a protocol: one pass a setting. Before each pass the setting's junk moves to the
+end of the neighbour list, so that it takes no place among the reranked; each setting's numbers come
+from its own pass. Axis letters: Q queries, K neighbours, P pairs, n = num_rerank, clamped to K
+wherever it is given.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,7 @@
 """Protocols: which lists count as right and which as junk, and which metrics follow; in words, what
-a metric is. mAP is by trapezoids, mAP@k by rectangles.
-
-A graded protocol (ROxford, RParis) has three settings, easy, medium and hard; one without grades
-has the setting "all". Metrics are fractions in [0, 1]. Axis letters: Q queries, K ranked images.
+a metric is. mAP is by trapezoids, mAP@k by rectangles. A graded protocol (ROxford, RParis) has
+three settings, easy, medium and hard; one without grades has the setting "all". Metrics are
+fractions in [0, 1]. Axis letters: Q queries, K ranked images.
 """
 
 import re

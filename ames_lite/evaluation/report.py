@@ -45,11 +45,9 @@ class Shown:
 
 
 def pick_queries(gains: Floats, count: int) -> list[int]:
-    """Rows of `count` queries (or all, where there are fewer), from best gain to worst loss.
-
-    gains [Q] in AP. Evenly spread over the queries sorted by gain, both ends included, ties by row;
-    a single one is the median. Queries without an AP (nan) are left out. Raises BadInput where
-    count is below 1.
+    """Rows of `count` queries, from best gain [Q] to worst loss: evenly over those sorted by gain,
+    both ends included; a single one is the median. Without those of nan. BadInput for count below
+    1.
     """
     require(count >= 1, f"{count} queries are to be shown", expected="at least 1")
     order = np.argsort(-gains, kind="stable")
@@ -242,8 +240,8 @@ def _counts(gains: Floats) -> dict[str, int]:
 
 
 def pick_row(rows: Sequence[Mapping[str, Any]], metric: str) -> int:
-    """The place in `rows` (of results.json) of the best one by `metric`, the first of equals. Rows
-    that are given or frozen go before those of a grid. Raises BadInput where none has it.
+    """The place of the best row by `metric`, the first of equals, given or frozen ones before a
+    grid's. Raises BadInput where none has it.
     """
     having = [i for i, row in enumerate(rows) if row["metrics"].get(metric) is not None]
     known = ", ".join(rows[0]["metrics"])
@@ -255,10 +253,9 @@ def pick_row(rows: Sequence[Mapping[str, Any]], metric: str) -> int:
 def best_and_worst(
     before: Floats, after: Floats, ap_before: Floats, ap_after: Floats, count: int
 ) -> tuple[list[int], list[int]]:
-    """Up to `count` successes and up to `count` of the worst queries, as rows [Q]; before, after:
-    `best_ranks`. A success has a correct image first; those whose best correct image rose most come
-    first, then those that gained most AP. The worst are the others with the lowest best correct
-    image, then the lowest AP; a query with all that is right in front is not among them.
+    """Up to `count` successes (a correct image first), by how far it rose, then AP gained, and of
+    the others the worst, but for queries with all that is right in front. before, after:
+    `best_ranks`.
     """
     rows = np.flatnonzero(~np.isnan(after)).tolist()
     first = [q for q in rows if after[q] == 1]
@@ -270,9 +267,8 @@ def best_and_worst(
 def nearest_and_furthest(
     found: Retrieval, hits: Hits, setting: str, count: int
 ) -> tuple[list[int], list[int]]:
-    """Of a global ranking up to `count` successes, those with a correct image first, nearest first,
-    and up to `count` of the others, as rows [Q]: the worst by the distance to their best correct
-    image, one that is not listed first of all.
+    """Of a global ranking up to `count` successes, nearest first, and up to `count` others, the
+    worst by the distance to their best correct image, one that is not listed first of all.
     """
     ranks = best_ranks(hits)
     right = setting_positives(found.ground_truth, setting)

@@ -1,8 +1,7 @@
-"""Is a difference more than chance? Intervals and tests over queries, spread over seeds.
-
-Bootstrap percentiles over queries (Efron and Tibshirani, 1993) and the sign-flip test (Smucker,
-Allan and Carterette, CIKM 2007). Values are one number a query, nan where it has no positives:
-those are left out and counted. Both speak of other queries, `mean_std` of other training seeds.
+"""Is a difference more than chance? Intervals and tests over queries, spread over seeds. Bootstrap
+percentiles over queries (Efron and Tibshirani, 1993) and the sign-flip test (Smucker, Allan and
+Carterette, CIKM 2007). Values are one number a query, nan where it has no positives: those are left
+out and counted. Both speak of other queries, `mean_std` of other training seeds.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,5 @@
-"""How local descriptors become global ones: the visible dict of all ways; and whitening in use.
-
-An aggregator gives a float32 vector of unit length an image, the constant one without descriptors.
+"""How local descriptors become global ones: the visible dict of all ways; and whitening in use. An
+aggregator gives a float32 vector of unit length an image, the constant one without descriptors.
 """
 
 from abc import ABC, abstractmethod

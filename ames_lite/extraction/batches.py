@@ -1,5 +1,4 @@
 """Images prepared by worker processes, described in batches of one shape, in the order of a list.
-
 Batches are formed within windows of WINDOW jobs, counted from the first of the list, so that a
 resumed run forms the same batches, and gives the same numbers to the last bit.
 """

@@ -1,6 +1,5 @@
-"""Descriptors of a list of images, local and global ones of the same pass, as native stores.
-
-An interrupted run continues where it stopped. An image that cannot be read keeps its row, marked as
+"""Descriptors of a list of images, local and global ones of the same pass, as native stores. An
+interrupted run continues where it stopped. An image that cannot be read keeps its row, marked as
 failed; all are named at the end.
 """
 

@@ -87,9 +87,8 @@ def fit_binarization(
 def sample_evenly(
     store: DescriptorStore, max_images: int, max_descriptors: int, seed: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Descriptors [M, D] of images spread over a store, M at most max_descriptors; and their rows.
-    Images that failed are left out. Of an image at most ceil(max_descriptors / images) are taken,
-    at random, in their order.
+    """Descriptors [M, D], at most max_descriptors, of images spread over a store, and their rows.
+    Images that failed are left out; of an image as many as of others, at random, in their order.
     """
     what = f"max_images is {max_images}, max_descriptors {max_descriptors}"
     require(min(max_images, max_descriptors) >= 1, what, expected="both at least 1")

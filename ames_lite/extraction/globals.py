@@ -1,6 +1,5 @@
-"""Global descriptors of a list of images: `{desc}_{split}_{kind}.hdf5`, a unit vector an image.
-
-A `Source` gives the vectors in blocks of rows, so that memory is bounded. Blocks begin at multiples
+"""Global descriptors of a list of images: `{desc}_{split}_{kind}.hdf5`, a unit vector an image. A
+`Source` gives the vectors in blocks of rows, so that memory is bounded. Blocks begin at multiples
 of `step`, so that an interrupted run continues with the same blocks, and writes the same bytes. An
 image that failed keeps its row, marked as failed.
 """

@@ -1,7 +1,6 @@
-"""Native stores from features that other tools saved; an interrupted import continues.
-
-All shapes are looked at before anything is written; then images are read one by one. Rows are those
-of the image list.
+"""Native stores from features that other tools saved; an interrupted import continues. All shapes
+are looked at before anything is written; then images are read one by one. Rows are those of the
+image list.
 """
 
 import logging
@@ -65,9 +64,8 @@ def import_features(
     image_root: str | Path = ".",
     options: Options | None = None,
 ) -> Path:
-    """Write or continue the store `output`; returns its path. Raises BadInput before any work where
-    an image cannot be imported (unless it is skipped) and where the disk is too small; later for
-    NaN and for keypoints outside of their image.
+    """Write or continue the store `output`; returns its path. BadInput before any work where an
+    image cannot be imported or the disk is too small; later for NaN and keypoints outside.
     """
     how, where = options or Options(), str(made_by["source"])
     check_on_bad_image(how.on_bad_image)

@@ -1,8 +1,7 @@
-"""Stores joined: shards of local or of global descriptors, and distractors behind a gallery.
-
-A copy of shards equals an unbroken run byte for byte; a virtual store of local descriptors reads
-them where they are. A gallery with distractors (ROxford + 1M) is a folder of its own: local
-descriptors are virtual stores, global ones copies; names are relative to data_root.
+"""Stores joined: shards of local or of global descriptors, and distractors behind a gallery. A copy
+of shards equals an unbroken run byte for byte; a virtual store of local descriptors reads them
+where they are. A gallery with distractors (ROxford + 1M) is a folder of its own: local descriptors
+are virtual stores, global ones copies; names are relative to data_root.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -75,10 +74,7 @@ def _open_globals(path: str | Path) -> GlobalStore:
 
 
 def in_order_of(names: Names, stores: list[RowStore], alike: Sequence[str]) -> list[RowStore]:
-    """The stores in the order of the list; alike: attributes that they must share. Raises BadInput
-    where two differ in provenance, width or kind, an image is in two shards, in none or not in the
-    list, or a shard's images are no run of the list.
-    """
+    """The stores in the order of the list; alike: attributes that they must share. BadInput."""
     require(stores, "no shards were given", expected="at least one store")
     row_of = {name: row for row, name in enumerate(names)}
     for store in stores:
@@ -115,9 +111,8 @@ def append_distractors(
     kinds: Sequence[str] = (),
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write lists, ground truth and stores into the folder of `joined`; returns the paths. kinds:
-    global descriptors to join. Raises MissingFile that names all that is missing, and BadInput
-    where the two were not made alike, before anything is written.
+    """Write lists, ground truth and stores of `joined`; returns the paths. kinds: of globals.
+    Raises MissingFile that names all that is missing, BadInput, before anything is written.
     """
     parts = {"query": (base, "query"), "gallery": (base, "gallery")}
     parts["more"] = (distractors, "gallery")

@@ -44,9 +44,8 @@ def prepare_topk(
     rerank: Reranker | None = None,  # lists are reranked before they are cut
     overwrite: bool = False,
 ) -> Path:
-    """Write the neighbor lists and return the path. Memory: the queries, the lists and one block of
-    the gallery in float32, and what index and rerank take. Raises BadInput where the two sides were
-    not made alike.
+    """Write the neighbor lists; returns the path. Memory: queries, lists, a block of the gallery in
+    float32, and what index and rerank take. BadInput where the sides were not made alike.
     """
     refuse_existing(Path(output), overwrite)
     require(num_neighbors >= 1, f"num_neighbors is {num_neighbors}", expected="at least 1")
@@ -91,9 +90,8 @@ def _told(found: Found) -> dict[str, Any]:
 def check_topk(
     path: Path, stores: Sequence[Path], names: Sequence[Names], needed: int, remedy: str
 ) -> None:
-    """Raise BadInput where lists are not those of these descriptors, or shorter than needed.
-    stores, names: of queries and gallery. What provenance cannot tell, the numbers do: some
-    similarities are computed again.
+    """Raise BadInput where lists are not those of these descriptors (some similarities are computed
+    again), or shorter than needed. stores, names: of queries and gallery.
     """
     lists = neighbor_lists.read_neighbors(path, names[0], names[1], needed, remedy=remedy)
     made = neighbor_lists.read_provenance(path)
@@ -123,9 +121,8 @@ def convert_topk(
     keep: int | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write existing lists in the other form (by the suffix, `.pkl` or `.hdf5`). keep: neighbors of
-    each query; None: all. A pickle is read in blocks. Raises MissingFile, and BadInput where the
-    lists are not those of these images.
+    """Write lists in the other form, by the suffix; keep: neighbors, None: all. A pickle is read in
+    blocks. Raises MissingFile, BadInput where they are not of these images.
     """
     if Path(source).absolute() == Path(output).absolute():
         raise BadInput("source and output are one file", where=source, expected="another form=")

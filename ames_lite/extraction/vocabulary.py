@@ -1,7 +1,5 @@
-"""A VLAD vocabulary, `vlad_{desc}_{domain}.npz`, from stores of local descriptors.
-
-K-means looks at a sample of the tokens in memory, or at all of them, read in blocks in every
-iteration.
+"""A VLAD vocabulary, `vlad_{desc}_{domain}.npz`, from stores of local descriptors. K-means looks at
+a sample of the tokens in memory, or at all of them, read in blocks in every iteration.
 """
 
 import logging

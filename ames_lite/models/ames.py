@@ -1,6 +1,5 @@
-"""AMES (ECCV 2024): a small transformer that scores a pair of images from local descriptors.
-
-A logit depends neither on the order of descriptors, nor on padding, nor on the rest of the batch.
+"""AMES (ECCV 2024): a small transformer that scores a pair of images from local descriptors. A
+logit depends neither on the order of descriptors, nor on padding, nor on the rest of the batch.
 Parameters have their published names.
 """
 

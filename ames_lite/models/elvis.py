@@ -40,9 +40,8 @@ class TransportSide(NamedTuple):
 
 
 class Transport(NamedTuple):
-    """What is transported in B pairs. kernel [B, Q, T] = exp(sharpness (cosine - 1)); corner:
-    affinity of the dustbins with each other. Every descriptor has the mass 1 / (Q + T), a dustbin
-    that of all of the other side; rows are fitted before columns.
+    """What is transported in B pairs: kernel [B, Q, T] = exp(sharpness (cosine - 1)); corner: of
+    both dustbins. Each descriptor has the mass 1 / (Q + T), a dustbin that of the other side.
     """
 
     kernel: Tensor

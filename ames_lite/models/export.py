@@ -1,7 +1,6 @@
-"""Heads for other runtimes: a graph of one call, from descriptors of pairs to logits.
-
-Inputs: query [B, Q, Din] and gallery [B, T, Din] float32, query_valid [B, Q] and gallery_valid
-[B, T] bool (True on a real descriptor). Output: logit [B]. B, Q and T are free, from 1 (B) and 2.
+"""Heads for other runtimes: a graph of one call, from descriptors of pairs to logits. Inputs: query
+[B, Q, Din] and gallery [B, T, Din] float32, query_valid [B, Q] and gallery_valid [B, T] bool (True
+on a real descriptor). Output: logit [B]. B, Q and T are free, from 1 (B) and 2.
 """
 
 from importlib.util import find_spec

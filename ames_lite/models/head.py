@@ -1,8 +1,7 @@
-"""What every similarity head shares: one interface, and the refusal of bad input.
-
-`encode` takes what depends on one image, `score` a pair of such encodings, `forward` is both, with
-the published signature, whose masks are True on padding; everywhere else `valid` is used, True on a
-real descriptor. Descriptors are float [B, N, Din], or packed bits, uint8 [B, N, bits/8].
+"""What every similarity head shares: one interface, and the refusal of bad input. `encode` takes
+what depends on one image, `score` a pair of such encodings, `forward` is both, with the published
+signature, whose masks are True on padding; everywhere else `valid` is used, True on a real
+descriptor. Descriptors are float [B, N, Din], or packed bits, uint8 [B, N, bits/8].
 """
 
 import inspect

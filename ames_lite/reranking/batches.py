@@ -1,7 +1,6 @@
-"""How much is held at a time: memory shared out, work cut into batches by tokens, reading ahead.
-
-A batch is padded to its longest piece, and that is what counts; where the device has no room for
-one, all later batches are smaller, and it is said once.
+"""How much is held at a time: memory shared out, work cut into batches by tokens, reading ahead. A
+batch is padded to its longest piece, and that is what counts; where the device has no room for one,
+all later batches are smaller, and it is said once.
 """
 
 import logging
@@ -118,9 +117,8 @@ def _resident_bytes() -> int:
 def prefetched(
     work: Callable[[Given], Made], items: Iterable[Given], ahead: int = AHEAD
 ) -> Iterator[Iterator[Made]]:
-    """`work(item)` for every item, made in one thread, at most `ahead` of them beforehand (0: none,
-    without a thread). What it raises is raised in place of the result; the thread ends with the
-    context.
+    """`work(item)` of every item by one thread, at most `ahead` beforehand (0: without a thread).
+    What it raises comes in place of the result; the thread ends with the context.
     """
     if ahead == 0:
         yield map(work, items)

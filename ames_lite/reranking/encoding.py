@@ -1,8 +1,7 @@
-"""Stored images, read and encoded by a head, before it sees a pair.
-
-Images of one `Encoded` are padded to one length, and a batch of pairs is trimmed to its own
-longest; for a head that depends on padding nothing is trimmed. Packed bits stay packed up to the
-device. Axis letters: B images, N tokens of one image.
+"""Stored images, read and encoded by a head, before it sees a pair. Images of one `Encoded` are
+padded to one length, and a batch of pairs is trimmed to its own longest; for a head that depends on
+padding nothing is trimmed. Packed bits stay packed up to the device. Axis letters: B images, N
+tokens of one image.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,7 @@
-"""The ensemble of global similarity and local logit, and the reordering that it causes.
-
-score = lamb * sim + (1 - lamb) * sigmoid(temp * logit), in float32. Only the first num_rerank of a
-ranking, those that have a logit, are reordered; the rest keeps its place, so scores need not fall
-over the whole row. Equal scores keep their order. Axes: Q queries, K ranked images, n num_rerank.
+"""The ensemble of global similarity and local logit, and the reordering that it causes. score =
+lamb * sim + (1 - lamb) * sigmoid(temp * logit), in float32. Only the first num_rerank of a ranking,
+those that have a logit, are reordered; the rest keeps its place, so scores need not fall over the
+whole row. Equal scores keep their order. Axes: Q queries, K ranked images, n num_rerank.
 """
 
 import math
@@ -33,9 +32,8 @@ def ensemble_scores(sims: Array, logits: Array, lamb: float, temp: float) -> Flo
 
 
 def stable_descending(scores: Floats) -> npt.NDArray[np.int64]:
-    """The order that sorts each row of scores [Q, n], highest first, ties by position. Score and
-    position are packed into one integer, and integers sort many times faster than a stable argsort
-    of floats. Scores must not be NaN.
+    """The order that sorts rows of scores [Q, n], none NaN, highest first, ties by position: packed
+    into integers, which sort many times faster than a stable argsort of floats.
     """
     bits = (scores + np.float32(0)).view(np.int32)  # adding 0 turns -0.0 into 0.0: they are equal
     # the bits of a float, read as an integer, rise with it; below zero they fall

@@ -1,7 +1,6 @@
-"""A head's logits of pairs, in the order in which they cost least.
-
-What is encoded lies on the device, and so do the logits of a block of gallery rows until it is
-finished: the device does not wait for the host in between. Axis letter: P pairs.
+"""A head's logits of pairs, in the order in which they cost least. What is encoded lies on the
+device, and so do the logits of a block of gallery rows until it is finished: the device does not
+wait for the host in between. Axis letter: P pairs.
 """
 
 from collections.abc import Callable

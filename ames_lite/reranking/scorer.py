@@ -1,8 +1,7 @@
 """Logits for pairs of stored images, by a head (`pair_scoring`) or a verifier, pair by pair; and
-candidate lists of any lengths, reranked by them.
-
-Queries are encoded first and stay; gallery rows are read in storage order, in blocks that a thread
-reads ahead, encoded once, and scored against every query that wants them.
+candidate lists of any lengths, reranked by them. Queries are encoded first and stay; gallery rows
+are read in storage order, in blocks that a thread reads ahead, encoded once, and scored against
+every query that wants them.
 """
 
 import json

@@ -1,7 +1,6 @@
-"""The pairs of one run: who scores which, what is finished, and what it took.
-
-Pairs are numbered by gallery row, then query row, so that a block of gallery rows is a run of
-pairs; processes share them by gallery rows. Axis letter: P pairs of the run.
+"""The pairs of one run: who scores which, what is finished, and what it took. Pairs are numbered by
+gallery row, then query row, so that a block of gallery rows is a run of pairs; processes share them
+by gallery rows. Axis letter: P pairs of the run.
 """
 
 import logging
@@ -94,9 +93,8 @@ class ReadMeter:
 
 
 class PairTask:
-    """The pairs (query[p], gallery[p]), rows of two stores; a context manager while it lasts. kept:
-    where finished logits go at once, and come from after an interrupt; todo: numbers of this
-    process' pairs without a logit. Raises BadInput for a pair that is given twice.
+    """The pairs (query[p], gallery[p]), rows of two stores, unique or BadInput; a context while it
+    lasts. kept: of finished logits, over interrupts; todo: this process' pairs without one.
     """
 
     def __init__(

@@ -1,7 +1,6 @@
-"""k-means of all tokens, read again and again in blocks.
-
-Tokens are joined to chunks of a fixed size and the initialization is drawn from all of them, so the
-result does not depend on the blocks, bit for bit (on one machine, with one number of threads).
+"""k-means of all tokens, read again and again in blocks. Tokens are joined to chunks of a fixed
+size and the initialization is drawn from all of them, so the result does not depend on the blocks,
+bit for bit (on one machine, with one number of threads).
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,6 @@
-"""Nearest neighbors through a compressed index (inverted lists, product quantization).
-
-It proposes `refine` x k candidates of every query, whose similarities are then computed exactly;
-its recall against the exact lists of some queries is measured every time.
+"""Nearest neighbors through a compressed index (inverted lists, product quantization). It proposes
+`refine` x k candidates of every query, whose similarities are then computed exactly; its recall
+against the exact lists of some queries is measured every time.
 """
 
 import logging

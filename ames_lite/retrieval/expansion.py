@@ -134,9 +134,8 @@ def refined_vectors(vectors: Float64, neighbors: int, beta: float) -> Float64:
 def mda_order(
     query: Floats, vectors: Floats, neighbors: int, beta: float
 ) -> tuple[npt.NDArray[np.intp], Float32]:
-    """The order [M] of vectors [M, D] of a list, and their falling scores [M]. With refined vectors
-    r: s1 = query · r; expanded = maximum of the r of the first neighbors + 1 by s1; score =
-    (s1 + expanded · r) / 2.
+    """The order [M] of vectors [M, D] and their falling scores: (s1 + expanded · r) / 2 of refined
+    r, s1 = query · r, expanded = maximum of the r of the first neighbors + 1 by s1.
     """
     refined = refined_vectors(vectors.astype(np.float64), neighbors, beta)
     first = refined @ query.astype(np.float64)

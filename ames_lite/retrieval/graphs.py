@@ -157,9 +157,8 @@ def jaccard(encoding: Encoding, probe: int) -> Float64:
 
 
 class Diffusion(DiffusionSettings, parts.Reranker):
-    """The first `num` images of every list by f, equal ones in the order they had; the rest get 0.
-    num: None diffuses over the whole gallery; a number over the first `num` images of each list,
-    with the graph cut down to them (its D is then of them alone).
+    """The first `num` of every list by f, equal ones in their order; the rest get 0. num: None:
+    over the whole gallery; a number: the graph is cut down to so many (D is of them alone).
     """
 
     name, told = "diffusion", "manifold similarity f, 0 where none arrives"

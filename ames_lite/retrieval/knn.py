@@ -1,8 +1,7 @@
-"""Exact nearest neighbours by inner product, in blocks of the gallery.
-
-Candidates are proposed by matrix products, whose last bits depend on the blocks; every candidate's
-similarity is computed again by one function of the two rows alone, and where rounding could have
-hidden a candidate the whole row is. The result equals a stable sort of all similarities.
+"""Exact nearest neighbours by inner product, in blocks of the gallery. Candidates are proposed by
+matrix products, whose last bits depend on the blocks; every candidate's similarity is computed
+again by one function of the two rows alone, and where rounding could have hidden a candidate the
+whole row is. The result equals a stable sort of all similarities.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -154,9 +153,9 @@ def norms(values: Float32) -> Float64:
 
 
 def _rounding(query: Float32, longest: float) -> Float64:
-    """How far two float32 evaluations of an inner product may lie apart: 2 D u |q| |g|. The
-    classical bound for any order of summation (Higham, Accuracy and Stability of Numerical
-    Algorithms, 3.1), and what D products may lose below the smallest normal number.
+    """How far two float32 inner products may lie apart, 2 D u |q| |g|, in any order of summation
+    (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), and what D products lose below
+    tiny.
     """
     steps = query.shape[1] + 2
     return 2 * steps * (2.0**-24 * norms(query) * longest + np.finfo(np.float32).tiny)

@@ -1,8 +1,7 @@
-"""Textured facades: what the landmarks of the rendered world look like.
-
-Two generators of different seeds share no texture, and one seed gives the same bytes. What belongs
-to a style repeats over its landmarks; what tells landmarks apart (parts, gaps in the rows of
-windows, weathering) is drawn per landmark. Units are pixels of the front, for depths too.
+"""Textured facades: what the landmarks of the rendered world look like. Two generators of different
+seeds share no texture, and one seed gives the same bytes. What belongs to a style repeats over its
+landmarks; what tells landmarks apart (parts, gaps in the rows of windows, weathering) is drawn per
+landmark. Units are pixels of the front, for depths too.
 """
 
 from dataclasses import dataclass

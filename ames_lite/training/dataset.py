@@ -1,9 +1,7 @@
-"""Batches of training, read ahead in a thread, and their augmentation.
-
-A batch is divided among the processes, and each share into `accumulate` parts; parts are weighted
-by their share of the batch, so that sums over parts do not depend on the division. What is read
-depends on the step alone. Descriptors are as stored, float16 or packed bits uint8 [B, K, D/8];
-heads compute in float32.
+"""Batches of training, read ahead in a thread, and their augmentation. A batch is divided among the
+processes, and each share into `accumulate` parts; parts are weighted by their share of the batch,
+so that sums over parts do not depend on the division. What is read depends on the step alone.
+Descriptors are as stored, float16 or packed bits uint8 [B, K, D/8]; heads compute in float32.
 """
 
 from __future__ import annotations
@@ -88,9 +86,7 @@ def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> 
 
 
 def rotate(batch: TripletBatch, center: Tensor, generator: torch.Generator) -> TripletBatch:
-    """The batch with x → center + (x − center) R, one random orthogonal R [D, D] for all of it;
-    center [D]: the mean descriptor. The generator is on the CPU, so that all devices draw alike.
-    """
+    """x → center + (x − center) R, one random orthogonal R [D, D] for all, drawn on the CPU."""
     device = batch.query.descriptors.device
     rotation, mean = random_rotation(len(center), generator).to(device), center.to(device)
     return TripletBatch(*(Side((x.float() - mean) @ rotation + mean, valid) for x, valid in batch))

@@ -96,9 +96,7 @@ def _sample(model: AMES, descriptors: Tensor) -> Tensor:
 
 
 def _principal_basis(x: Tensor, dim: int, generator: torch.Generator) -> Tensor:
-    """[dim, Din]: the strongest principal directions of centred x [M, Din], randomly rotated, so
-    that each head sees its part of the variance. Where Din < dim, an isometry into dim entries.
-    """
+    """[dim, Din]: the strongest directions of centred x [M, Din], rotated at random."""
     strongest = binarization.principal_directions(x, dim).T
     return binarization.random_rotation(dim, generator, x.dtype)[:, : len(strongest)] @ strongest
 
@@ -207,9 +205,7 @@ class _Attention:
         self.carry(at.unique, UNIQUE)
 
     def match(self, threshold: float) -> None:
-        """Cross-attention to likes or the match token; the slot brings how unique what is found is:
-        0 on the match token, in [0, 1] on descriptors.
-        """
+        """Cross-attention to likes or the match token; the slot: how unique, in [0, 1], it is."""
         at = self.at
         self.compare(SHARPNESS)
         self.b_q[at.slot] = (SHARPNESS * threshold + REPEATED + PREFER_UNIQUE) * self.logit
@@ -299,9 +295,7 @@ def _votes_of_unlike(model: ELViS, descriptors: Tensor, count: int = 100, pairs:
 
 
 def _votes(model: ELViS) -> None:
-    """f rises from -DOUBT at probability 0 to about DOUBT at 1. Its LayerNorm keeps directions
-    alone: (p w + b) turns from b to w, which share no entry.
-    """
+    """f rises from -DOUBT at probability 0 to about DOUBT at 1: its LayerNorm turns b to w."""
     half = model.embed_dim // 2
     first, last = model.f[0], model.f[3]
     assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)

@@ -62,9 +62,8 @@ def score_pairs(head: SimilarityHead, batch: TripletBatch, tokens: bool = False)
 def token_distance(
     tokens: Tensor, taught: Tensor, query: Side, gallery: Side, all_queries: int, padding: bool
 ) -> Tensor:
-    """Mean squared difference of output tokens [B, 1+q+t, D] to a teacher's, a mean over pairs.
-    taught [B, 1+all_queries+T, D]: of all descriptors, those of query and gallery first. padding:
-    its tokens count too, as published.
+    """Mean squared difference of tokens [B, 1+q+t, D] to a teacher's [B, 1+all_queries+T, D], whose
+    first are of the same descriptors. padding: its tokens count too, as published.
     """
     num_query, num_gallery = (side.descriptors.shape[1] for side in (query, gallery))
     start = 1 + all_queries
@@ -84,9 +83,8 @@ def _real(side: Side) -> Tensor:
 
 
 class TripletModel(nn.Module):
-    """The head that is trained and, where there is one, its teacher, which sees all descriptors
-    that were read: for its tokens a batch augmented as the head's, for its probabilities alone as
-    it was read.
+    """The head, and its teacher, if any, which sees all descriptors that were read: for its tokens
+    a batch augmented as the head's, for its probabilities alone as it was read.
     """
 
     def __init__(

@@ -1,6 +1,5 @@
-"""A training run that can be interrupted anywhere and resumed: `log.jsonl` and `last.pt`.
-
-Random draws depend on seed, epoch and step alone, so a resumed run ends with the weights of an
+"""A training run that can be interrupted anywhere and resumed: `log.jsonl` and `last.pt`. Random
+draws depend on seed, epoch and step alone, so a resumed run ends with the weights of an
 uninterrupted one to the bit (in float32 on a CPU).
 """
 

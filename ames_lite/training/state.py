@@ -1,5 +1,4 @@
 """What a training run leaves in its folder: `log.jsonl`, `epochs.jsonl`, `last.pt`; and its bar.
-
 The checkpoint `last.pt` holds the parameters under "state" (as in published files), optimizer,
 progress, curve, and as JSON the run's identity: settings and data under which alone it is resumed.
 """

@@ -1,8 +1,7 @@
-"""One step of training: from the parts of a batch to updated weights, and its metrics.
-
-A loss or gradient that is not finite stops the run before a weight is changed, with the rows and
-names of the batch saved; only in fp16, where the loss is scaled, a gradient may overflow: that step
-is skipped, and the scale lowered.
+"""One step of training: from the parts of a batch to updated weights, and its metrics. A loss or
+gradient that is not finite stops the run before a weight is changed, with the rows and names of the
+batch saved; only in fp16, where the loss is scaled, a gradient may overflow: that step is skipped,
+and the scale lowered.
 """
 
 import math

@@ -1,7 +1,6 @@
-"""Training of a head on triplets, in place.
-
-`output_dir` gets, beside the files of every run (`run.py`), `epochs.jsonl`, a head per epoch, the
-last of them also as `weights.safetensors` + `meta.json`, and the best by validation in `best/`.
+"""Training of a head on triplets, in place. `output_dir` gets, beside the files of every run
+(`run.py`), `epochs.jsonl`, a head per epoch, the last of them also as `weights.safetensors` +
+`meta.json`, and the best by validation in `best/`.
 """
 
 import logging

@@ -1,8 +1,6 @@
 """CVNet as a backbone: local features of stage 3 at three scales, and the GeM descriptor; and
-SuperGlobal's global descriptors from the same ResNet and its weights.
-
-No hub has the weights: their path must be given. Parameters are named as in the published files
-(stem, s1 to s4, head).
+SuperGlobal's global descriptors from the same ResNet and its weights. No hub has the weights: their
+path must be given. Parameters are named as in the published files (stem, s1 to s4, head).
 """
 
 import logging
@@ -208,9 +206,7 @@ def load_cvnet(weights: str | Path | None, shape: Shape) -> tuple[CvnetNetwork, 
 
 
 def _covered(side: int) -> tuple[float, float]:
-    """Where the row of cells begins and ends, as fractions of a side of so many pixels. Cell i is
-    centred on pixel 16·i of the resized image, whose own centre is 16·i + 1/2.
-    """
+    """Where the row of cells begins and ends, as fractions; cell i is centred on 16·i + 1/2."""
     cells = -(-side // STRIDE)
     first = 0.5 - STRIDE / 2
     return first / side, (first + STRIDE * cells) / side

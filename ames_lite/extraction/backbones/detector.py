@@ -60,9 +60,8 @@ def save_detector(path: str | Path, detector: SpatialAttention2d | None, meta: M
 
 
 def check_detector(path: str | Path, made: Made) -> None:
-    """Raises BadInput where the meta.json beside a detector says that it is for other features.
-    made: provenance of a backbone, as far as it is known. A file without meta, or that the meta
-    does not know, passes; meta.json always speaks of a `last.pt` beside it.
+    """Raises BadInput where the meta.json beside a detector says that it is for other features. A
+    file without meta, or that the meta does not know, passes, but for a `last.pt`.
     """
     path = Path(path)
     beside = path.with_name("meta.json")

@@ -1,6 +1,5 @@
-"""Keypoints and map cells in one set: XFeat beside EfficientNet-Lite0, for photographs.
-
-A descriptor of one kind is zero where those of the other stand, so that kinds never match. Both are
+"""Keypoints and map cells in one set: XFeat beside EfficientNet-Lite0, for photographs. A
+descriptor of one kind is zero where those of the other stand, so that kinds never match. Both are
 ordered by their own strength and merged in proportion, so that any number of strongest descriptors
 holds both. The global vector is EfficientNet's GeM, whitened within classes of photographs.
 """

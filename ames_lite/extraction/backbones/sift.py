@@ -1,5 +1,4 @@
 """RootSIFT as a backbone: keypoints of OpenCV's SIFT, the strongest of them; needs no download.
-
 Positions follow the pixel-edge convention: the centre of the first pixel is at 0.5, so that
 position / size lies in [0, 1].
 """

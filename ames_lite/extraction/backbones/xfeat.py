@@ -138,9 +138,8 @@ def strongest(maps: Maps, count: int, threshold: float) -> Keypoints:
 
 
 def _read(values: Tensor, pixel: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    """A map [1, C, h, w] at pixels [K, 2] of an image of that size: [K, C]. As published, pixels
-    are normalised by (width - 1, height - 1) but read with align_corners off, so that the place
-    read drifts by up to half a pixel, and the last row and column score 0.
+    """A map [1, C, h, w] at pixels [K, 2]: [K, C]. As published, pixels are normalised by size - 1
+    and read with align_corners off: places drift by half a pixel, the last row and column score 0.
     """
     last = pixel.new_tensor([size[1] - 1, size[0] - 1])
     grid = (2 * (pixel / last) - 1)[None, :, None]

@@ -1,5 +1,4 @@
 """Labelled images for the detector: a part held out, batches of several images a label, features.
-
 Labels are held out, not images, so that landmarks of the evaluation are new. What a batch holds
 depends on (seed, epoch) alone.
 """
@@ -134,9 +133,8 @@ def num_batches(labels: npt.NDArray[np.int64], batch_size: int, per_label: int) 
 def epoch_batches(
     labels: npt.NDArray[np.int64], batch_size: int, per_label: int, seed: int, epoch: int
 ) -> list[Rows]:
-    """The batches of one epoch, each image once: rows in groups of one label. A group has per_label
-    images, up to 2 · per_label - 1 where a label's number is no multiple, all of a label where it
-    has fewer; batches have at most batch_size images on average.
+    """An epoch's batches, each image once, of batch_size on average, in groups of one label: of
+    per_label images, up to 2 · per_label - 1, or all that a label has.
     """
     rng = stream(seed, Draw.IMAGES, epoch)
     groups: list[Rows] = []

@@ -1,7 +1,6 @@
-"""Training of a detector on tokens of a frozen backbone.
-
-`output_dir` gets, beside the files of every run (`training/run.py`), `detector.pt` (the best by
-mAP) and `meta.json`. `last.pt` is a detector that loads.
+"""Training of a detector on tokens of a frozen backbone. `output_dir` gets, beside the files of
+every run (`training/run.py`), `detector.pt` (the best by mAP) and `meta.json`. `last.pt` is a
+detector that loads.
 """
 
 import logging

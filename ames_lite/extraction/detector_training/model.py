@@ -1,5 +1,4 @@
 """From descriptors and weights of patches to one vector an image; losses and mAP of such vectors.
-
 Tokens [N, C] are the patches of several images one after the other: a detector is pointwise, so
 images of different shapes share a batch (and the statistics of the BatchNorm) without padding.
 """

@@ -27,9 +27,7 @@ RATIO = (3 / 4, 4 / 3)  # width to height
 def stratified(
     images: LabelledImages, share: float, seed: int
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Images to train on and to evaluate by: that share of every class, two or more, so that each
-    has a partner; classes below four images are trained on alone. Raises BadInput.
-    """
+    """Images to train on and to evaluate by: that share of classes of four and more. BadInput."""
     held = np.zeros(len(images), np.bool_)
     rng = stream(seed, Draw.HELD_OUT)
     for rows in map(rng.permutation, by_label(images.labels)):

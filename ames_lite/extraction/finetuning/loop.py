@@ -1,7 +1,6 @@
-"""Fine-tuning of a backbone by a recipe.
-
-`output_dir` gets, beside the files of every run (`training/run.py`), `epochs.jsonl` and `best/`:
-the backbone of the best mAP@10 on the held-out images, as weights= takes it, with `meta.json`.
+"""Fine-tuning of a backbone by a recipe. `output_dir` gets, beside the files of every run
+(`training/run.py`), `epochs.jsonl` and `best/`: the backbone of the best mAP@10 on the held-out
+images, as weights= takes it, with `meta.json`.
 """
 
 import logging
