@@ -66,12 +66,10 @@ def best(rows: Sequence[Row], metric: str) -> Row:
     return max(counted, key=lambda row: row.metrics[metric])
 
 
-def outcome(
-    lists: Retrieval, scores: PairScores, cell: Cell, setting: str | None = None
-) -> Outcome:
+def outcome(data: Retrieval, scores: PairScores, cell: Cell, setting: str | None = None) -> Outcome:
     """Of the first num_rerank candidates; setting: of a graded protocol, None: medium."""
-    passes = prepare_passes(lists, scores, cell.num_rerank)
-    one = passes[setting or lists.protocol.main_settings[0]]
+    passes = prepare_passes(data, scores, cell.num_rerank)
+    one = passes[setting or data.protocol.main_settings[0]]
     final = ensemble_scores(one.sims, one.logits, cell.lamb, cell.temp)
     return Outcome(final, one.labels == POSITIVE, one.labels != JUNK)
 

@@ -103,9 +103,8 @@ class Vlad(Aggregator):
         self.centroids, self.made = read_vocabulary(vocabulary)
         self.distance = str(self.made["distance"])
         self.form = form = VladForm(self.distance, soft, temperature, bool(self.made["unit"]))
-        assignment = f"hard, {form.distance}"
-        if form.soft is not None:
-            assignment = f"soft ({form.soft}), {form.distance}, temperature {form.temperature:g}"
+        soft_one = f"soft ({form.soft}), {form.distance}, temperature {form.temperature:g}"
+        assignment = f"hard, {form.distance}" if form.soft is None else soft_one
         self.provenance: Provenance = {
             "vocabulary": array_digest(self.centroids),
             "assignment": assignment,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ames_lite.errors import require
@@ -21,7 +21,7 @@ BLOCK = 1024  # queries at a time
 Ways = Callable[[Tensor], dict[str, tuple[Tensor, Tensor]]]  # descriptors, weights of tokens
 
 
-def new_detector(dim_in: int, dim: int, generator: torch.Generator) -> SpatialAttention2d:
+def new_detector(dim_in: int, dim: int, generator: Generator) -> SpatialAttention2d:
     """An untrained detector: it keeps angles between features, and all weights are close to 1."""
     with torch.device("meta"):  # nothing is drawn from the global generator
         detector = SpatialAttention2d(dim_in, dim)
@@ -50,11 +50,9 @@ def pool(descriptors: Tensor, weights: Tensor, counts: Sequence[int]) -> Tensor:
 class CosineSoftmax(nn.Module):
     """Cross-entropy of scaled cosines to labels, own less a margin (CosFace, CVPR 2018)."""
 
-    def __init__(
-        self, num_labels: int, dim: int, generator: torch.Generator, recipe: DetectorRecipe
-    ) -> None:
+    def __init__(self, labels: int, dim: int, generator: Generator, recipe: DetectorRecipe) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(num_labels, dim, generator=generator))
+        self.weight = nn.Parameter(torch.randn(labels, dim, generator=generator))
         scale, self.margin = torch.tensor(math.log(recipe.scale)), recipe.margin
         self.log_scale = nn.Parameter(scale, requires_grad=recipe.learn_scale)
 
