@@ -56,9 +56,8 @@ class Entry:
             if here != there and not unsaid:
                 both = f"{here!r} in {self.files[0]}, {there!r} in {file}"
                 what = f"runs of '{self.name}' differ in {key}: {both}"
-                expected = "runs that differ in their seed alone"
                 remedy = "compare them as entries of their own, or give mixed=true"
-                raise BadInput(what, expected=expected, remedy=remedy)
+                raise BadInput(what, expected="runs that differ in their seed alone", remedy=remedy)
         weights = [one["digests"].get("weights") for one in (self.runs[0], run)]
         fine = self.mixed or weights[0] is None or weights[0] != weights[1]
         what = f"runs of '{self.name}' have the same weights: {self.files[0]} and {file}"

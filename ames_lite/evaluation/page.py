@@ -162,21 +162,17 @@ def render_page(
     environment.filters["fraction"] = _fraction
     data = {**asdict(queries), "pictures": pictures.encoded}
     style, script = ((HERE / file).read_text("utf-8") for file in ("page.css", "page.js"))
+    digests = (hashlib.sha256(text.encode()).digest() for text in (script, style))  # of the policy
     return environment.get_template(name).render(
         content,
         style=Markup(style),
         script=Markup(script),
-        hashes=[_policy_hash(text) for text in (script, style)],
+        hashes=[f"sha256-{base64.b64encode(one).decode('ascii')}" for one in digests],
         data=Markup(json.dumps(data, allow_nan=False).replace("<", "\\u003c")),
         num_views=len(queries.views),
         explained=any(pair.heat for view in queries.views for pair in view.pairs.values()),
         troubles=say_troubles(pictures.encoded),
     )
-
-
-def _policy_hash(text: str) -> str:
-    """What the page's policy knows an inline script or style by."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
 
 
 def _fraction(value: float | None, form: str = ".4f") -> str:

@@ -38,8 +38,7 @@ def export(head: SimilarityHead, form: str, path: str | Path, *, width: int | No
     """Write a head as .pt2 or .onnx. width: for a head that takes any. Raises ConfigError."""
     check_config(form in FORMS, f"form={form}", " or ".join(FORMS))
     path, width, suffix = Path(path), head.dim_in or width, FORMS[form]
-    what = f"{path.name} as {form}"
-    check_config(path.suffix == suffix, what, f"a name that ends in {suffix}")
+    check_config(path.suffix == suffix, f"{path.name} as {form}", f"a name that ends in {suffix}")
     if form == "onnx" and find_spec("onnxscript") is None:
         raise ConfigError("ONNX needs other packages", remedy="pip install 'ames_lite[onnx]'")
     if width is None:

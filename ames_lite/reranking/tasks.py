@@ -128,15 +128,12 @@ class PairTask:
 
     def _share(self) -> Rows:
         """The part of the unfinished pairs that is for this process: a run of gallery rows."""
-        todo = np.flatnonzero(~self.done)
-        rank, size = self._processes.rank, self._processes.size
-        edges = [self._edge(todo, len(todo) * part // size) for part in (rank, rank + 1)]
-        return todo[edges[0] : edges[1]]
-
-    def _edge(self, todo: Rows, at: int) -> int:
-        """The first place from `at` on where another gallery row begins."""
-        rows = self.gallery[todo]
-        return len(todo) if at >= len(todo) else int(np.searchsorted(rows, rows[at], "left"))
+        todo, rank = np.flatnonzero(~self.done), self._processes.rank
+        rows, num = self.gallery[todo], len(todo)
+        cuts = [num * part // self._processes.size for part in (rank, rank + 1)]
+        # where the gallery row of a cut begins
+        first, stop = (int(np.searchsorted(rows, rows[at])) if at < num else num for at in cuts)
+        return todo[first:stop]
 
     def __enter__(self) -> Self:
         if self._kept is not None:

@@ -124,7 +124,6 @@ def _farthest(blocks: Blocks, centroids: Tensor, distance: str, scale: float, mo
         if float(gaps.max()) > best:
             best, farthest = float(gaps.max()), values[int(gaps.argmax())].clone()
     what = f"there are fewer distinct tokens than the {most} clusters"
-    expected = "at least one distinct token per cluster"
     remedy = "descriptors of more images, or fewer clusters"
-    require(best > SAME, what, expected=expected, remedy=remedy)
+    require(best > SAME, what, expected="at least one distinct token per cluster", remedy=remedy)
     return farthest

@@ -226,8 +226,11 @@ class _Attention:
 
 def _remap_with_mark(model: AMES, x: Tensor, at: _Channels, generator: torch.Generator) -> None:
     """Remap := isometry of (descriptor or its signs - mean) into `content`, and the mark."""
-    if model.binary:
-        x = _signs_across_mean(cast(Binarization, model.remap_local[0]), x, generator)
+    if model.binary:  # signs by directions that no mean descriptor has a part in
+        layer, own = cast(Binarization, model.remap_local[0]), F.normalize(x.mean(0), dim=0)
+        basis = _principal_basis(x - x.mean(0), layer.W.shape[1], generator).T
+        layer.W.copy_(F.normalize(basis - own[:, None] * (own @ basis), dim=0))
+        x = torch.sign(x @ layer.W.to(x.dtype))
     mean = x.mean(0)
     basis = _principal_basis(x - mean, len(at.content), generator)
     linear = cast(nn.Linear, model.remap_local[1 if model.binary else 0])
@@ -244,14 +247,6 @@ def _remap_with_mark(model: AMES, x: Tensor, at: _Channels, generator: torch.Gen
 def of_signs(cosine: float) -> float:
     """The cosine of the signs of such descriptors (Goemans and Williamson, 1995: angle / π)."""
     return 1 - 2 * math.acos(cosine) / math.pi
-
-
-def _signs_across_mean(layer: Binarization, x: Tensor, generator: torch.Generator) -> Tensor:
-    """W := directions that no mean descriptor has a part in; the signs [M, D] of x [M, Din]."""
-    mean = F.normalize(x.mean(0), dim=0)
-    basis = _principal_basis(x - x.mean(0), layer.W.shape[1], generator).T
-    layer.W.copy_(F.normalize(basis - mean[:, None] * (mean @ basis), dim=0))
-    return torch.sign(x @ layer.W.to(x.dtype))
 
 
 # Of `matches` of ELViS.

@@ -69,8 +69,7 @@ def refuse_differences(found: Mapping[str, Any], wanted: Mapping[str, Any], path
     pairs = differences(_comparable(found), _comparable(wanted))
     differing = [f"    {key}: {there!r} there, {here!r} here" for key, there, here in pairs]
     what = "the checkpoint does not match this run:\n" + "\n".join(differing)
-    expected = "the same settings and data"
-    require(not differing, what, where=path, expected=expected, remedy=REMEDY)
+    require(not differing, what, where=path, expected="the same settings and data", remedy=REMEDY)
 
 
 def _comparable(identity: Mapping[str, Any]) -> dict[str, Any]:

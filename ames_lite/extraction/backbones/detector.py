@@ -70,10 +70,9 @@ def check_detector(path: str | Path, made: Made) -> None:
         return
     known = meta.get("detector_sha256") == file_digest(path)
     what = "detector.pt is not the file that meta.json was written with"
-    expected = f"sha256 {meta.get('detector_sha256')}"
     remedy = "resume its training, or remove a meta.json of another file"
     fits = known or path.name != "detector.pt"
-    require(fits, what, where=path, expected=expected, remedy=remedy)
+    require(fits, what, where=path, expected=f"sha256 {meta.get('detector_sha256')}", remedy=remedy)
     if not known and path.name != "last.pt":
         return
     fine = isinstance(meta.get("backbone"), dict)

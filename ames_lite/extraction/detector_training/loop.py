@@ -92,8 +92,8 @@ class DetectorTrainer(TrainingRun):
         self.stateful["optim"] = self.optimizer
 
     def _measure_baselines(self) -> None:
-        tokens = self._tokens_to_evaluate()
-        self.baselines = model.retrieval_maps(tokens, self.val.labels, model.baseline_ways)
+        ways, tokens = model.baseline_ways, self._tokens_to_evaluate()
+        self.baselines = model.retrieval_maps(tokens, self.val.labels, ways)
         with closing(Watch(self.output_dir, 0)) as watch:
             watch.line({"epoch": 0, **self.baselines})
         said = ", ".join(f"{name} {value:.4f}" for name, value in self.baselines.items())

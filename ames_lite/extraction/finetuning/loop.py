@@ -67,9 +67,8 @@ class Finetuning(TrainingRun):
         per_epoch = num_class_batches(self.labels, recipe.batch_size)
         super().__init__(output_dir, recipe.epochs, per_epoch, save_every, processes)
         self.backbone, self.train_set, self.val, self.recipe = backbone, train, val, recipe
-        self.device, self.workers = backbone.device, workers
+        self.device, self.workers, self.criterion = backbone.device, workers, criterion
         self.before = 0.0  # the metric without fine-tuning
-        self.criterion = criterion
         self.made = check_provenance(backbone.provenance)
         self.data = {**data, "train_digest": train.digest, "val_digest": val.digest}
         of_backbone = {f"of {key}": value for key, value in self.made.items()}
