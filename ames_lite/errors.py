@@ -47,18 +47,22 @@ class ConfigError(UserError, ValueError):
     """An unknown key, name or type in a configuration."""
 
 
+Kind = type[UserError]
+
+
 def require(
-    fine: object, what: str, *, kind: type[UserError] = BadInput, **told: Unpack[Told]
+    fine: object, what: str, expected: str = "", /, kind: Kind = BadInput, **told: Unpack[Told]
 ) -> None:
     """Raise an error of that kind unless `fine`."""
+    if expected:
+        told["expected"] = expected
     if not fine:
         raise kind(what, **told)
 
 
 def check_config(fine: object, what: str, expected: str, /, **told: Unpack[Told]) -> None:
     """Raise ConfigError unless `fine`."""
-    told["expected"] = expected
-    require(fine, what, kind=ConfigError, **told)
+    require(fine, what, expected, kind=ConfigError, **told)
 
 
 @contextmanager
@@ -84,9 +88,7 @@ def existing_file(path: str | Path, what: str, **told: Unpack[Told]) -> Path:
     return path
 
 
-def chosen(
-    name: str, known: Mapping[str, Entry], what: str, kind: type[UserError] = ConfigError
-) -> Entry:
+def chosen(name: str, known: Mapping[str, Entry], what: str, kind: Kind = ConfigError) -> Entry:
     """The entry of that name. Raises an error, with what exists, for an unknown one."""
     missing, expected = f"there is no {what} '{name}'", f"one of {', '.join(known)}"
     require(name in known, missing, expected=expected, kind=kind)

@@ -186,14 +186,14 @@ def _check_sides(side: Ids, labels: Texts, scenes: Texts) -> None:
     empty = [name for name, rows in sides.items() if not rows.any()]
     expected = "two classes or more, of each three images or scenes"
     what = f"no image is on the side {' and '.join(empty)}"
-    require(not empty, what, expected=expected, remedy="more images, or a larger share")
-    require(len({*labels.tolist()}) > 1, "there is one class", expected=expected)
+    require(not empty, what, expected, remedy="more images, or a larger share")
+    require(len({*labels.tolist()}) > 1, "there is one class", expected)
     new = sorted({*labels.tolist()} - {*labels[sides["train"]].tolist()})
     what = f"{len(new)} classes to test are unknown to training: {', '.join(new[:3])}"
-    require(not new, what, expected="images of each to train on, or none to test")
+    require(not new, what, "images of each to train on, or none to test")
     shared = sorted({*scenes[sides["test"]].tolist()} & {*scenes[~sides["test"]].tolist()})
     what = f"{len(shared)} scenes are trained on and tested: {', '.join(shared[:3])}"
-    require(not shared, what, expected="a scene on one side", remedy="no column split: it is drawn")
+    require(not shared, what, "a scene on one side", remedy="no column split: it is drawn")
 
 
 def cluster_shares(images: Iterable[LocalDescriptors], vlad: Vlad) -> Float64:

@@ -224,7 +224,7 @@ def train_mlp(
     for epoch in range(1, recipe.epochs + 1):
         loss = _epoch(network, optimizer, data, recipe, epoch)
         what, remedy = f"the loss is not finite in epoch {epoch}", "a lower lr="
-        require(np.isfinite(loss), what, expected="a finite loss", remedy=remedy)
+        require(np.isfinite(loss), what, "a finite loss", remedy=remedy)
         line, hidden = _measure(network, data)
         lines.append({"epoch": epoch, "loss": loss, **line})
         logger.info(", ".join(f"{key} {value:.4g}" for key, value in lines[-1].items()))

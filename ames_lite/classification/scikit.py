@@ -55,7 +55,7 @@ def tsne(descriptors: Floats, *, seed: int = 0, perplexity: float = 30.0) -> Flo
     what = f"t-SNE of {len(descriptors)} images with perplexity {perplexity}"
     fits = len(descriptors) >= FEWEST_TSNE and perplexity > 0
     expected = f"at least {FEWEST_TSNE} images and a perplexity above 0"
-    require(fits, what, expected=expected, remedy="method=pca")
+    require(fits, what, expected, remedy="method=pca")
     components = pca(descriptors, TSNE_INPUT).points
     # Noise: from one place, two equal images (a query that is in the gallery too) would never part,
     # and the tree of Barnes and Hut breaks.

@@ -61,7 +61,7 @@ class Entry:
         weights = [one["digests"].get("weights") for one in (self.runs[0], run)]
         fine = self.mixed or weights[0] is None or weights[0] != weights[1]
         what = f"runs of '{self.name}' have the same weights: {self.files[0]} and {file}"
-        require(fine, what, expected="runs of heads that were trained with several seeds")
+        require(fine, what, "runs of heads that were trained with several seeds")
 
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,10 +137,10 @@ def compare(
     """A block for each data set. baseline: the name of an entry, or `global`: the own global
     ranking. metric: None: the mean of average precision per query. Raises BadInput.
     """
-    require(entries, "no results to compare", expected="at least one results.json")
+    require(entries, "no results to compare", "at least one results.json")
     names = [entry.name for entry in entries]
     distinct = len(set(names)) == len(names) and GLOBAL not in names
-    require(distinct, f"the names {', '.join(names)}", expected=f"distinct, none '{GLOBAL}'")
+    require(distinct, f"the names {', '.join(names)}", f"distinct, none '{GLOBAL}'")
     by_dataset: dict[str, list[Entry]] = {}
     for entry in entries:
         by_dataset.setdefault(entry.runs[0]["dataset"], []).append(entry)
@@ -154,7 +154,7 @@ def _block(entries: Sequence[Entry], baseline: str, metric: str | None, seed: in
     of_queries = _ap_metric(list(first["global"]))
     metric = metric or of_queries
     what = f"{first['dataset']} has no metric '{metric}'"
-    require(metric in first["global"], what, expected=", ".join(first["global"]))
+    require(metric in first["global"], what, ", ".join(first["global"]))
     before = [_global_line(entry) for entry in entries]
     pairs: list[tuple[Line, Line | None]] = [(line, None) for line in _distinct(before)]
     for entry, of_entry in zip(entries, before, strict=True):

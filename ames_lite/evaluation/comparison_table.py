@@ -22,7 +22,7 @@ Cells = list[list[str]]  # the header, then the rows
 
 def render(blocks: Sequence[Block], form: str, columns: Sequence[str] | None = None) -> str:
     """The text of a comparison. columns: metrics (None: all but mp@k, in CSV all). BadInput."""
-    require(form in FORMS, f"no form '{form}'", expected=", ".join(FORMS))
+    require(form in FORMS, f"no form '{form}'", ", ".join(FORMS))
     shown = [_shown([block], columns) for block in blocks]
     if form == "csv":
         return _csv(blocks, columns)
@@ -90,7 +90,7 @@ def _shown(blocks: Sequence[Block], columns: Sequence[str] | None) -> list[str]:
         return [name for name in known if not name.startswith("mp@") or name in metrics]
     sets = ", ".join(block.dataset for block in blocks)
     for name in columns:
-        require(name in known, f"no metric '{name}' of {sets}", expected=", ".join(known))
+        require(name in known, f"no metric '{name}' of {sets}", ", ".join(known))
     return list(columns)
 
 

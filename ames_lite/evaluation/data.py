@@ -108,7 +108,7 @@ def load_lists(
     data = ListData(protocol, truth, near, files, read_digests(truth, paths["neighbors"]))
     fine = unlabelled or min(excluded(data).values()) < len(queries)
     expected = f"positives among the {len(gallery)} images of {paths['gallery']}"
-    require(fine, "no query has a positive", where=paths["ground truth"], expected=expected)
+    require(fine, "no query has a positive", expected, where=paths["ground truth"])
     return data
 
 
@@ -172,7 +172,6 @@ def _lists(path: Path, truth: GroundTruth, needed: int, maker: str, most: int | 
     found, remedy = neighbors.ids.shape[1], f"{maker} num_neighbors={needed}"
     what = f"the neighbour lists have {found} images a query, {needed} are needed"
     asked = "lists as long as num_rerank= and the protocol ask for (or less of it)"
-    expected = f"{asked}, or the whole gallery"
-    require(found >= needed, what, where=path, expected=expected, remedy=remedy)
+    require(found >= needed, what, f"{asked}, or the whole gallery", where=path, remedy=remedy)
     say_rising(neighbors.rising, len(neighbors.ids), path)
     return neighbors

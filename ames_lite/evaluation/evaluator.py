@@ -119,8 +119,7 @@ def reuse(work: Work, path: Path) -> tuple[PairScores, Cost]:
     lacking = lacking_pairs(scores, pairs)
     what = f"{lacking} of the {len(pairs[0])} pairs that are needed have no score"
     expected = "scores of the same neighbour lists, up to this num_rerank"
-    remedy = "score anew: leave scores= away"
-    require(not lacking, what, where=path, expected=expected, remedy=remedy)
+    require(not lacking, what, expected, where=path, remedy="score anew: leave scores= away")
     return scores, Cost()
 
 
@@ -244,13 +243,12 @@ def check_exports(
 ) -> str:
     """The setting whose ranking is written, by default medium, or all where ungraded. BadInput."""
     fine = set(forms) <= set(WRITTEN) and len(set(forms)) == len(forms)
-    require(fine, f"exports {list(forms)}", expected=f"some of {', '.join(WRITTEN)}, each once")
-    what = f"the first {top} images are to be exported"
-    require(top is None or top >= 1, what, expected="1 or more")
+    require(fine, f"exports {list(forms)}", f"some of {', '.join(WRITTEN)}, each once")
+    require(top is None or top >= 1, f"the first {top} images are to be exported", "1 or more")
     if setting is None:
         return protocol.main_settings[0]
     what = f"the protocol has no setting '{setting}'"
-    require(setting in protocol.settings, what, expected=" or ".join(protocol.settings))
+    require(setting in protocol.settings, what, " or ".join(protocol.settings))
     return setting
 
 

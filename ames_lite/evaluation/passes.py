@@ -31,7 +31,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         what = f"num_rerank is {self.num_rerank}"
-        require(self.num_rerank >= 0, what, expected="at least 1, or 0: nothing is reranked")
+        require(self.num_rerank >= 0, what, "at least 1, or 0: nothing is reranked")
         check_ensemble(self.lamb, self.temp)
 
     @classmethod
@@ -59,7 +59,7 @@ def _head(lists: Retrieval, setting: str, num_rerank: int) -> Neighbors:
 
 def pairs_to_score(lists: Retrieval, num_rerank: int) -> Pairs:
     """The pairs that the passes need, each once, sorted."""
-    require(num_rerank >= 1, f"num_rerank is {num_rerank}", expected="at least 1")
+    require(num_rerank >= 1, f"num_rerank is {num_rerank}", "at least 1")
     heads = [_head(lists, setting, num_rerank).ids for setting in lists.protocol.settings]
     rows = np.arange(len(lists.neighbors.ids))[:, None]
     return split_pair_keys(np.unique(np.concatenate([pair_keys(rows, ids) for ids in heads], None)))

@@ -206,14 +206,13 @@ def check_fit(ranking: Neighbors, ground_truth: GroundTruth, protocol: Protocol)
     truth = f"ground truth of {queries} queries over {gallery} images"
     what = f"a ranking of {count} queries over {ranking.num_gallery} images meets {truth}"
     fits = (count, ranking.num_gallery) == (queries, gallery)
-    require(fits, what, expected="a ranking and ground truth of the same image lists")
+    require(fits, what, "a ranking and ground truth of the same image lists")
     what = f"the last {protocol.private} of {queries} queries are said to be private"
     expected = f"a number below {queries}: private_queries= of the data set"
-    require(0 <= protocol.private < queries, what, expected=expected)
+    require(0 <= protocol.private < queries, what, expected)
     inside = bool(set(ground_truth.query_names) & set(ground_truth.gallery_names))
     needed = min(protocol.depth, gallery - inside)  # a query is left out of its own list
-    what = f"a ranking lists {length} images a query"
-    require(length >= needed, what, expected=f"at least {needed}")
+    require(length >= needed, f"a ranking lists {length} images a query", f"at least {needed}")
     form = {True: "easy, hard and junk", False: "positives alone"}
     has, needs = form[ground_truth.graded], form[protocol.graded]
     require(has == needs, f"the ground truth has {has}, the protocol needs {needs}")
@@ -258,7 +257,7 @@ def definition(metric_name: str, *, graded: bool = False) -> str:
     known = base in BASES and part in (None, *PARTS)
     names = ", ".join(f"{name}<k>" if name.endswith("@") else name for name in BASES)
     expected = f"{names}; after it nothing or one of {', '.join('_' + p for p in PARTS)}"
-    require(known, f"no metric '{metric_name}' is defined", expected=expected)
+    require(known, f"no metric '{metric_name}' is defined", expected)
     text = BASES[base].format(k=k)
     return f"{text}; {PARTS[part]}" if part else text
 

@@ -49,7 +49,7 @@ def pick_queries(gains: Floats, count: int) -> list[int]:
     both ends included; a single one is the median. Without those of nan. BadInput for count below
     1.
     """
-    require(count >= 1, f"{count} queries are to be shown", expected="at least 1")
+    require(count >= 1, f"{count} queries are to be shown", "at least 1")
     order = np.argsort(-gains, kind="stable")
     rows = order[~np.isnan(gains[order])].tolist()
     if len(rows) <= count:
@@ -245,7 +245,7 @@ def pick_row(rows: Sequence[Mapping[str, Any]], metric: str) -> int:
     """
     having = [i for i, row in enumerate(rows) if row["metrics"].get(metric) is not None]
     known = ", ".join(rows[0]["metrics"])
-    require(having, f"no row has the metric {metric}", expected=f"one of {known}")
+    require(having, f"no row has the metric {metric}", f"one of {known}")
     picked = [i for i in having if rows[i].get("role") in PICKED] or having
     return max(picked, key=lambda i: (rows[i]["metrics"][metric], -i))
 

@@ -65,7 +65,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
     results = read_json_file(path, "results.json")
     expected = f"results of schema {SCHEMA}"
     schema = results.get("schema") if isinstance(results, dict) else None
-    require(schema == SCHEMA, f"schema is {schema!r}", where=path, expected=expected)
+    require(schema == SCHEMA, f"schema is {schema!r}", expected, where=path)
     results.setdefault("read", {})  # older versions did not say it
     wrong = [
         f"{key} (each with {', '.join(form[0])})" if isinstance(form, list) else key
@@ -73,7 +73,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
         if not _fits(results.get(key), form)
     ]
     what = f"absent, empty or of a wrong type: {', '.join(wrong) or 'rows'}"
-    require(not wrong and results["rows"], what, where=path, expected=expected, remedy=remedy)
+    require(not wrong and results["rows"], what, expected, where=path, remedy=remedy)
     return results
 
 
@@ -125,8 +125,7 @@ class Rankings(Retrieval):
             same = abs(came - wanted) <= SAME or (math.isnan(came) and math.isnan(wanted))
             both = f"is {wanted:.6f} there, and {came:.6f} by the files of today"
             expected = "the neighbour lists and the ground truth that the run read"
-            fault = f"{name} of {what} {both}"
-            require(same, fault, where=self.where, expected=expected, remedy=ANEW)
+            require(same, f"{name} of {what} {both}", expected, where=self.where, remedy=ANEW)
 
 
 def reread(
@@ -164,5 +163,5 @@ def check_read(
         path, there = paths[key.removesuffix("_names").replace("_", " ")], said.get(key, here)
         what = f"the run had another {path.name}: its digest is {there} there, {here} here"
         both, expected = f"{where} against {path}", "the files that the run read"
-        require(there == here, what, where=both, expected=expected, remedy=ANEW)
+        require(there == here, what, expected, where=both, remedy=ANEW)
     return truth

@@ -101,5 +101,5 @@ def _counted(values: Floats) -> npt.NDArray[np.float64]:
     infinite = np.isinf(counted).sum()
     what = f"{len(counted)} queries count, values are {values.shape} with {infinite} infinite"
     fits = values.ndim == 1 and len(counted) and not infinite
-    require(fits, what, expected="[Q] values, at least one that counts, nan or finite")
+    require(fits, what, "[Q] values, at least one that counts, nan or finite")
     return counted

@@ -41,7 +41,7 @@ def grid(
 ) -> list[Row]:
     """The metrics of every combination, temp fastest. BadInput for none, or out of range."""
     cells = [Cell(*values) for values in product(num_reranks, lambs, temps)]
-    require(cells, "a grid has no cells", expected="values for num_rerank, lamb and temp")
+    require(cells, "a grid has no cells", "values for num_rerank, lamb and temp")
     passes = prepare_passes(lists, scores, max(cell.num_rerank for cell in cells))
     rows = []
     for cell in cells:
@@ -58,11 +58,11 @@ def _orders(row: Row, rows: Sequence[Row]) -> bool:
 
 def best(rows: Sequence[Row], metric: str) -> Row:
     """The row with the highest metric, first of equals; with λ = 0 only the smallest γ counts."""
-    require(rows, "there is no row to choose from", expected="a grid with cells")
+    require(rows, "there is no row to choose from", "a grid with cells")
     known = all(metric in row.metrics for row in rows)
-    require(known, f"no metric '{metric}'", expected=", ".join(rows[0].metrics))
+    require(known, f"no metric '{metric}'", ", ".join(rows[0].metrics))
     counted = [r for r in rows if _orders(r, rows) and not math.isnan(r.metrics[metric])]
-    require(counted, f"'{metric}' is undefined in every row", expected="queries with positives")
+    require(counted, f"'{metric}' is undefined in every row", "queries with positives")
     return max(counted, key=lambda row: row.metrics[metric])
 
 
@@ -99,7 +99,7 @@ class Tuned(Cell):
             said = f"tuned with {what} {its}, this run has {mine}"
             expected = f"what was chosen with the same {what}"
             remedy = f"{remedies.TUNE} with this model"
-            require(mine == its, said, where=path, expected=expected, remedy=remedy)
+            require(mine == its, said, expected, where=path, remedy=remedy)
 
 
 def write_tuned(path: str | Path, tuned: Tuned) -> Path:

@@ -42,7 +42,7 @@ def refuse_width(width: int, wanted: int, what: str, where: str | Path, path: st
     """Raises BadInput where descriptors have another width than a file was fitted on."""
     said = f"the descriptors have width {width}, {what} {wanted}"
     expected = f"{what.replace('the', 'a', 1)} that was fitted on such descriptors"
-    require(width == wanted, said, where=f"{where} and {path}", expected=expected)
+    require(width == wanted, said, expected, where=f"{where} and {path}")
 
 
 class Aggregator(ABC):
@@ -70,7 +70,7 @@ class Gem(Aggregator):
     kind = "gem"
 
     def __init__(self, power: float = 3.0) -> None:
-        require(0 < power < float("inf"), f"power is {power!r}", expected="a number above 0")
+        require(0 < power < float("inf"), f"power is {power!r}", "a number above 0")
         self.power = float(power)
         self.provenance = {"power": self.power, "normalisation": "L2"}
 

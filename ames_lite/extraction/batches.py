@@ -46,8 +46,7 @@ def jobs_of(
 ) -> list[Job]:
     """The images of these rows; names and boxes [N] are of all. Raises BadInput."""
     given = len(names) if boxes is None else len(boxes)
-    what = f"{given} boxes for {len(names)} images"
-    require(given == len(names), what, expected="one box per image")
+    require(given == len(names), f"{given} boxes for {len(names)} images", "one box per image")
     root = Path(image_root)
     return [Job(names[row], root / names[row], boxes[row] if boxes else None) for row in rows]
 

@@ -131,7 +131,7 @@ def extract_descriptors(
 
 
 def check_on_bad_image(value: str) -> None:
-    require(value in ("error", "skip"), f"on_bad_image is '{value}'", expected="error or skip")
+    require(value in ("error", "skip"), f"on_bad_image is '{value}'", "error or skip")
 
 
 def _local_output(
@@ -147,7 +147,7 @@ def _local_output(
     what = "top_k is 0, all descriptors of an image, whose number differs"
     expected = "a number for a store of local descriptors, whose rows are of one length"
     remedy = f"top_k=700, or global descriptors straight from images: {remedies.DESCRIBE_IMAGES}"
-    require(made["top_k"], what, expected=expected, remedy=remedy)
+    require(made["top_k"], what, expected, remedy=remedy)
     dim = backbone.dim if binarization is None else binarization.bits
     sizes = (int(made["top_k"]), dim, "float16" if binarization is None else "uint8")
     create = partial(DescriptorStore.create, path, names, *sizes, made)
@@ -161,7 +161,7 @@ def _local_output(
 def _global_output(backbone: Backbone, path: Path, names: Names, crop: Provenance) -> _Output:
     what = "this backbone, with this facet, has no global descriptor"
     expected = "one that has (dinov2 with facet=patch), or outputs=[local]"
-    require(backbone.global_kind, what, expected=expected)
+    require(backbone.global_kind, what, expected)
     made = {"global": backbone.global_kind, "normalisation": "L2", **crop}
     made, dim = {**interface.made_of_globals(backbone.provenance), **made}, backbone.global_dim
     create = partial(GlobalWriter, path, names, dim, made)

@@ -42,7 +42,7 @@ def open_floats(path: str | Path, names: Sequence[str] | None) -> DescriptorStor
 
 
 def refuse_packed(store: DescriptorStore) -> None:
-    require(not store.packed, "a packed store", where=store.path, expected="float descriptors")
+    require(not store.packed, "a packed store", "float descriptors", where=store.path)
 
 
 def spread(rows: Rows, count: int) -> Rows:
@@ -66,7 +66,7 @@ def fit_binarization(
 ) -> Path:
     """Write the projection; returns its path. BadInput for packed stores and few descriptors."""
     refuse_existing(Path(output), overwrite)
-    require(bits >= 8 and bits % 8 == 0, f"bits is {bits}", expected="a multiple of 8")
+    require(bits >= 8 and bits % 8 == 0, f"bits is {bits}", "a multiple of 8")
     store = open_floats(store_path, names)
     sample, rows = sample_evenly(store, max_images, max_descriptors, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -91,7 +91,7 @@ def sample_evenly(
     Images that failed are left out; of an image as many as of others, at random, in their order.
     """
     what = f"max_images is {max_images}, max_descriptors {max_descriptors}"
-    require(min(max_images, max_descriptors) >= 1, what, expected="both at least 1")
+    require(min(max_images, max_descriptors) >= 1, what, "both at least 1")
     done = np.flatnonzero(store.status == DONE)
     require(len(done), "all images failed in extraction", where=store.path, remedy=store.remedy)
     rows = spread(done, max_images)
@@ -121,8 +121,8 @@ def fit_whitening(
 ) -> Path:
     """Write the whitening of a complete file of global descriptors; returns its path. BadInput."""
     refuse_existing(Path(output), overwrite)
-    require(method in METHODS, f"method is '{method}'", expected=f"one of {', '.join(METHODS)}")
-    require(max_images >= 1, f"max_images is {max_images}", expected="at least 1")
+    require(method in METHODS, f"method is '{method}'", f"one of {', '.join(METHODS)}")
+    require(max_images >= 1, f"max_images is {max_images}", "at least 1")
     with GlobalStore(globals_path, names=names) as store:
         rows = spread(np.flatnonzero(store.status == DONE), max_images)
         chosen_rows = _Chosen(store, rows)
@@ -175,7 +175,7 @@ def fit_codebook(store: DescriptorStore, code_bytes: int, seed: int = 0) -> Code
     check_code_bytes(code_bytes, store.dim)
     sample, _ = sample_evenly(store, MAX_IMAGES, SAMPLE, seed)
     what, remedy = f"{len(sample)} descriptors are too few for product codes", "keep float16"
-    require(len(sample) >= VALUES, what, where=store.path, expected=f"{VALUES}", remedy=remedy)
+    require(len(sample) >= VALUES, what, f"{VALUES}", where=store.path, remedy=remedy)
     parts = map(np.ascontiguousarray, np.split(sample, code_bytes, axis=1))
     books = [lloyd(part, VALUES, seed, ITERATIONS, CODE_ROWS) for part in parts]
     return np.stack(books).astype(np.float16)
@@ -196,7 +196,7 @@ def compress_store(
     with DescriptorStore.open(path) as store, replacing(path, overwrite=True) as partial:
         refuse_packed(store)
         what = "the store has product codes already"
-        require(store.codebook is None, what, where=store.path, expected="float descriptors")
+        require(store.codebook is None, what, "float descriptors", where=store.path)
         sizes = (store.max_count, store.dim, store.dtype.name, store.provenance)
         with DescriptorStore.create(partial, store.names, *sizes, codebook=codebook) as writer:
             for row, name in enumerate(store.names):

@@ -179,8 +179,7 @@ def from_images(
     jobs = jobs_of(image_root, names, boxes, shard_rows(len(names), shard))
     made = {**backbone.provenance, **crop_of(boxes)}
     if aggregator is None:
-        what = "this backbone has no global descriptor"
-        require(backbone.global_kind, what, expected="an aggregator")
+        require(backbone.global_kind, "this backbone has no global descriptor", "an aggregator")
         kind, dim = str(backbone.global_kind), backbone.global_dim
         made = {**interface.made_of_globals(made), "normalisation": "L2", "global": kind}
     else:
@@ -189,7 +188,7 @@ def from_images(
         made = {**made, **aggregator.provenance, "global": kind}
     if flip:
         fits, what = isinstance(backbone.prepare, Preparation), "flip is of networks alone"
-        require(fits, what, expected="another backbone, or no flip")
+        require(fits, what, "another backbone, or no flip")
         made["flip"] = "mean of both unit vectors"
     views = partial(_views, backbone, flip)
     blocks = partial(_described, jobs, backbone, views, aggregator, workers, dim)

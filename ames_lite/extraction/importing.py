@@ -111,7 +111,7 @@ def _names_and_keys(
     if source.listed:
         what = f"{len(source.keys)} rows of features, and {len(names or ())} names"
         expected = "a row an image of the list, in its order"
-        require(names and len(names) == len(source.keys), what, where=where, expected=expected)
+        require(names and len(names) == len(source.keys), what, expected, where=where)
         return names or (), dict(zip(names or (), source.keys, strict=True))
     names = sorted(source.keys) if names is None else names
     keys = pair_names(names, source.keys, where)
@@ -157,9 +157,8 @@ def _refuse(survey: Survey, total: int, how: Options, where: str) -> None:
     require(fine, what, where=where, remedy=f"{remedy}, or on_bad_image=skip")
     require(survey.width, f"no image has a descriptor\n{shown}", where=where, remedy=remedy)
     fine = how.packed is not None if survey.kinds == {"uint8"} else not how.packed
-    what = f"descriptors are {', '.join(sorted(survey.kinds))}"
     expected = "for uint8: packed=true (packed bits, as of ORB) or packed=false (numbers)"
-    require(fine, what, where=where, expected=expected)
+    require(fine, f"descriptors are {', '.join(sorted(survey.kinds))}", expected, where=where)
 
 
 def _size(root: Path, name: str) -> tuple[int, int]:

@@ -49,7 +49,7 @@ def merge_stores(
     see `join_stores`.
     Raises BadInput where shards do not fit.
     """
-    require(how in HOW, f"how is '{how}'", expected=" or ".join(HOW))
+    require(how in HOW, f"how is '{how}'", " or ".join(HOW))
     if how == "virtual" and compression is not None:
         raise BadInput("a virtual store holds no data to compress", expected="how=copy")
     if any(Path(source).absolute() == Path(output).absolute() for source in sources):
@@ -75,7 +75,7 @@ def _open_globals(path: str | Path) -> GlobalStore:
 
 def in_order_of(names: Names, stores: list[RowStore], alike: Sequence[str]) -> list[RowStore]:
     """The stores in the order of the list; alike: attributes that they must share. BadInput."""
-    require(stores, "no shards were given", expected="at least one store")
+    require(stores, "no shards were given", "at least one store")
     row_of = {name: row for row, name in enumerate(names)}
     for store in stores:
         check_alike(stores[0], store, alike)
@@ -137,7 +137,7 @@ def append_distractors(
                 write_image_list(targets[side], ImageList(tuple(names[side])))
             found_names = read_image_list(targets[side]).names
             what, expected = "the list is there already, with other images", "overwrite=true"
-            require(found_names == tuple(names[side]), what, where=targets[side], expected=expected)
+            require(found_names == tuple(names[side]), what, expected, where=targets[side])
     query, gallery = tuple(names["query"]), tuple(names["gallery"])
     renamed = replace(truth, query_names=query, gallery_names=gallery)  # its rows stay
     write_ground_truth(targets["gnd"], renamed)
@@ -165,8 +165,7 @@ def _open(
         path = found[f"{part} {what}"]
         stores[part] = store = stack.enter_context(opening(path))
         same, expected = tuple(store.names) == tuple(names), "a store made from this very list"
-        odd = f"{path} has other names than {found[part]}, or in another order"
-        require(same, odd, expected=expected)
+        require(same, f"{path} has other names than {found[part]}, or in another order", expected)
     alike = ("dim", "dtype", "max_count") if what == "local" else ("dim", "dtype")
     for part in ("query", "more"):
         check_alike(stores["gallery"], stores[part], alike, SAME)

@@ -48,7 +48,7 @@ def prepare_topk(
     float32, and what index and rerank take. BadInput where the sides were not made alike.
     """
     refuse_existing(Path(output), overwrite)
-    require(num_neighbors >= 1, f"num_neighbors is {num_neighbors}", expected="at least 1")
+    require(num_neighbors >= 1, f"num_neighbors is {num_neighbors}", "at least 1")
     with ExitStack() as stack:
         queries = gallery = stack.enter_context(GlobalStore(query_path, names=names[0]))
         if Path(gallery_path).absolute() != queries.path:
@@ -108,8 +108,7 @@ def check_topk(
             what = f"the lists give '{queries.names[row]}' and '{gallery.names[found]}' the "
             what += f"similarity {stored:.4f}, their descriptors have {value:.4f}"
             where, expected = f"{path} and {gallery.path}", "lists of these very descriptors"
-            alike = abs(value - stored) <= TOLERANCE
-            require(alike, what, where=where, expected=expected, remedy=remedy)
+            require(abs(value - stored) <= TOLERANCE, what, expected, where=where, remedy=remedy)
 
 
 def convert_topk(
@@ -126,7 +125,7 @@ def convert_topk(
     """
     if Path(source).absolute() == Path(output).absolute():
         raise BadInput("source and output are one file", where=source, expected="another form=")
-    require(keep is None or keep >= 1, f"keep is {keep}", expected="at least 1 neighbor")
+    require(keep is None or keep >= 1, f"keep is {keep}", "at least 1 neighbor")
     refuse_existing(Path(output), overwrite)
     both, lists = (query_names, gallery_names), neighbor_lists
     if is_pickle(source) and not is_pickle(output):

@@ -121,11 +121,11 @@ def build_vocabulary(
 
 
 def _check_arguments(sources: Sequence[Source], max_images: int, sample_per_cluster: int) -> None:
-    require(sources, "no store is given", expected="at least one source")
+    require(sources, "no store is given", "at least one source")
     steps = [source.step for source in sources]
-    require(min(steps) >= 1, f"steps are {steps}", expected="at least 1")
+    require(min(steps) >= 1, f"steps are {steps}", "at least 1")
     what = f"max_images is {max_images}, sample_per_cluster {sample_per_cluster}"
-    require(min(max_images, sample_per_cluster) >= 0, what, expected="0 (all) or more")
+    require(min(max_images, sample_per_cluster) >= 0, what, "0 (all) or more")
 
 
 def _check_tokens(parts: Sequence[_Part], total: int, num_clusters: int) -> None:
@@ -134,7 +134,7 @@ def _check_tokens(parts: Sequence[_Part], total: int, num_clusters: int) -> None
     where = " and ".join(str(part.store.path) for part in parts)
     expected = "at least one descriptor per cluster"
     remedy = "more images, or fewer clusters (num_clusters=)"
-    require(total >= num_clusters, what, where=where, expected=expected, remedy=remedy)
+    require(total >= num_clusters, what, expected, where=where, remedy=remedy)
 
 
 def _cluster(

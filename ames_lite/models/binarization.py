@@ -30,7 +30,7 @@ class Binarization(nn.Module):
 def pack_bits(signs: Tensor) -> Tensor:
     """Packed bits, uint8 [..., D/8], big-endian: 1 where signs [..., D] are above 0. BadInput."""
     fits, what = signs.ndim and signs.shape[-1] % 8 == 0, f"signs have shape {list(signs.shape)}"
-    require(fits, what, expected="[..., D], D a multiple of 8")
+    require(fits, what, "[..., D], D a multiple of 8")
     bits = (signs > 0).to(torch.uint8).unflatten(-1, (-1, 8))
     return (bits << _shifts(signs.device)).sum(-1, dtype=torch.uint8)
 
@@ -100,5 +100,5 @@ def check_sample(descriptors: Tensor, dim_in: int | None = None) -> Tensor:
     fits = fits and descriptors.is_floating_point() and bool(descriptors.isfinite().all())
     what = f"descriptors are {shape} {descriptors.dtype}, or have NaN or infinity"
     width = "Din" if dim_in is None else dim_in
-    require(fits, what, expected=f"a finite float sample [M, {width}], M at least 2")
+    require(fits, what, f"a finite float sample [M, {width}], M at least 2")
     return descriptors.double()

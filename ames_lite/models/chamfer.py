@@ -55,7 +55,7 @@ def _cosines(query: Encoding, gallery: Encoding) -> Tensor:
     """[B, Q, T]"""
     widths = query.tokens.shape[-1], gallery.tokens.shape[-1]
     what = f"query has descriptors of width {widths[0]} and gallery of {widths[1]}"
-    require(widths[0] == widths[1], what, expected="one width")
+    require(widths[0] == widths[1], what, "one width")
     return query.tokens @ gallery.tokens.transpose(1, 2)
 
 

@@ -71,7 +71,7 @@ class Batches:
         tokens = num * sum(int(part[batch].max()) for part in lengths)
         what = f"{self.device} is out of memory with {tokens} tokens at once"
         remedy = f"{FEWER}, precision=bf16, or a device with more memory"
-        require(num > 1, what, expected="room for one pair of images", remedy=remedy)
+        require(num > 1, what, "room for one pair of images", remedy=remedy)
         if not self._said:
             log.warning("%s is out of memory with %d tokens: smaller batches", self.device, tokens)
         self._said, self.tokens = True, max(1, tokens // 2)
@@ -98,7 +98,7 @@ def share_out(max_memory: float, device: torch.device) -> Budget:
     held = _resident_bytes()
     free = int(max_memory * 2**30) - held
     what = f"max_memory={max_memory:g} GiB, and the process has {held / 2**30:.2f} GiB already"
-    require(free >= LEAST, what, expected=f"at least {(held + LEAST) / 2**30:.1f}")
+    require(free >= LEAST, what, f"at least {(held + LEAST) / 2**30:.1f}")
     block = min(BLOCK_BYTES, free // 8 // COPIES)
     encoded = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free
     return Budget(encoded * 2 // 5, encoded // 4, block)

@@ -51,7 +51,7 @@ class Curve:
     def __post_init__(self) -> None:
         s, p = np.asarray(self.scores, np.float64), np.asarray(self.probabilities, np.float64)
         fits = len(s) == len(p) and _rises(s) and _rises(p) and 0 <= p[0] and p[-1] <= 1
-        require(fits, NONE, expected=EXPECTED)
+        require(fits, NONE, EXPECTED)
 
     def __call__(self, scores: Floats) -> npt.NDArray[np.float64]:
         """Of scores of any shape, in [0, 1]."""
@@ -59,7 +59,7 @@ class Curve:
 
     def score_of(self, probability: float) -> float:
         """The least score of that probability; infinite where none has it."""
-        require(0 < probability < 1, f"a probability is {probability}", expected="between 0 and 1")
+        require(0 < probability < 1, f"a probability is {probability}", "between 0 and 1")
         reached = np.flatnonzero(np.asarray(self.probabilities) >= probability)
         if not len(reached):
             return math.inf
@@ -92,7 +92,7 @@ class Calibration:
     def __post_init__(self) -> None:
         best = self.absent.values()
         fits = len(best) > 0 and all(_rises(np.asarray(v, np.float64)) for v in best)
-        require(fits, NONE, expected=EXPECTED)
+        require(fits, NONE, EXPECTED)
 
     def probability(self, scores: Floats) -> npt.NDArray[np.float64]:
         """[Q, K] of lists of scores [Q, K] that fall; no candidate has more than the one before."""
@@ -106,12 +106,12 @@ class Calibration:
         share outside (0, 1), or below what so few queries can promise.
         """
         what = f"max_false is {max_false}"
-        require(0 < max_false < 1, what, expected="a share between 0 and 1")
+        require(0 < max_false < 1, what, "a share between 0 and 1")
         thresholds = []
         for name, best in self.absent.items():
             rank = math.ceil((1 - max_false) * (len(best) + 1))
             few = f"{what}, but only {len(best)} queries of {name} tell"
-            require(rank <= len(best), few, expected=f"at least {1 / (len(best) + 1):.3f}")
+            require(rank <= len(best), few, f"at least {1 / (len(best) + 1):.3f}")
             thresholds.append(best[rank - 1])
         return max(thresholds)
 
@@ -182,7 +182,7 @@ def _curve(samples: Sequence[tuple[Floats, Flags, Rows]], folds: int = 5) -> Cur
     """The isotonic fit; its reliability is that of fits without the queries that are predicted."""
     scores, right, query = (np.concatenate(parts) for parts in zip(*samples, strict=True))
     what, fine = f"{int(right.sum())} of {len(right)} candidates are right", not right.all()
-    require(fine and right.any(), what, expected="right and wrong ones among the candidates")
+    require(fine and right.any(), what, "right and wrong ones among the candidates")
     left_out = np.zeros(len(scores))
     for number in range(folds):
         held = query % folds == number
@@ -265,7 +265,7 @@ def fit_cascade(
     recall: float = RECALL,
 ) -> Cascade:
     """From cheap logits and final scores [Q, n] of a validation set; BadInput if none counts."""
-    require(counted.any(), "no candidate counts", expected="candidates that are no junk")
+    require(counted.any(), "no candidate counts", "candidates that are no junk")
     order = stable_descending(np.where(counted, scores, -np.inf).astype(np.float32))
     first = np.zeros(counted.shape, np.bool_)
     np.put_along_axis(first, order[:, :top], True, axis=1)

@@ -19,10 +19,8 @@ Floats = npt.NDArray[np.float32]
 
 def check_ensemble(lamb: float, temp: float) -> None:
     """Raises BadInput unless lamb is in [0, 1] and temp is positive and finite."""
-    expected = "a weight of the global similarity in [0, 1]"
-    require(0 <= lamb <= 1, f"lamb is {lamb}", expected=expected)
-    fine = temp > 0 and math.isfinite(temp)
-    require(fine, f"temp is {temp}", expected="a positive factor of the logit")
+    require(0 <= lamb <= 1, f"lamb is {lamb}", "a weight of the global similarity in [0, 1]")
+    require(temp > 0 and math.isfinite(temp), f"temp is {temp}", "a positive factor of the logit")
 
 
 def ensemble_scores(sims: Array, logits: Array, lamb: float, temp: float) -> Floats:
@@ -52,9 +50,9 @@ def rerank(neighbors: Neighbors, logits: Array, lamb: float, temp: float) -> Nei
     ids, sims = neighbors.ids.astype(np.int32), neighbors.sims.astype(np.float32)  # copies
     fits = logits.ndim == 2 and len(logits) == len(ids) and logits.shape[1] <= ids.shape[1]
     expected = "logits [Q, num_rerank] for ids [Q, K], with num_rerank <= K"
-    require(fits, f"logits {logits.shape} do not fit ids {ids.shape}", expected=expected)
+    require(fits, f"logits {logits.shape} do not fit ids {ids.shape}", expected)
     finite = np.isfinite(logits.astype(np.float32, copy=False)).all()
-    require(finite, "logits have NaN or infinity", expected="finite numbers")
+    require(finite, "logits have NaN or infinity", "finite numbers")
     n = logits.shape[1]
     scores = ensemble_scores(sims[:, :n], logits, lamb, temp)
     order = stable_descending(scores)

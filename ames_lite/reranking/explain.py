@@ -74,7 +74,7 @@ def explain(
     else:
         parts = _of_head(scorer, query, candidate)
     finite = all(np.isfinite(part).all() for part in parts)
-    require(finite, "weights are NaN or infinite", expected="a head that gives finite ones")
+    require(finite, "weights are NaN or infinite", "a head that gives finite ones")
     if not (query.placed and candidate.placed):
         return PairExplanation(*parts, homography=None, box=None)
     ransac = scorer if isinstance(scorer, Ransac) else Ransac()

@@ -158,7 +158,7 @@ def _count(candidates: Any) -> int:
             pair = np.flatnonzero(rows == rows[twice])[:2].tolist()
             what = f"candidates {pair[0]} and {pair[1]} are both row {rows[twice]} of the store"
             raise BadInput(what, expected="every image at most once")
-    require(count, "there are no candidates", expected="at least one")
+    require(count, "there are no candidates", "at least one")
     return count
 
 
@@ -198,7 +198,7 @@ def _checked(described: Described, what: str) -> Array | Tensor:
     floating = given.is_floating_point() if isinstance(given, Tensor) else given.dtype.kind == "f"
     packed = given.dtype in (torch.uint8, np.uint8)
     what = f"{what} has shape {list(given.shape)} and dtype {given.dtype}"
-    require(given.ndim == 2 and (packed or floating), what, expected=EXPECTED)
+    require(given.ndim == 2 and (packed or floating), what, EXPECTED)
     return given
 
 
@@ -230,9 +230,9 @@ def _padded(images: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Ten
     """One batch [B, T, D] and valid [B, T] (None without padding) of images of any lengths."""
     widths, dtypes = {image.shape[1] for image in images}, {image.dtype for image in images}
     what = f"descriptors of widths {sorted(widths)} and dtypes {sorted(map(str, dtypes))}"
-    require(max(len(widths), len(dtypes)) <= 1, what, expected="one width and one dtype")
+    require(max(len(widths), len(dtypes)) <= 1, what, "one width and one dtype")
     finite = all(bool(torch.isfinite(image).all()) for image in images)
-    require(finite, "descriptors have NaN or infinite entries", expected="finite float32 numbers")
+    require(finite, "descriptors have NaN or infinite entries", "finite float32 numbers")
     lengths = torch.tensor([len(image) for image in images])
     there = [image if len(image) else image.new_zeros(1, image.shape[1]) for image in images]
     batch = pad_sequence(there, batch_first=True)

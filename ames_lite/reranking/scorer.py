@@ -81,7 +81,7 @@ class PairScorer:
             what = f"the store has {kind.format(store.dim)}"
             expected = f"{kind.format(wanted)}, as the head takes them"
             remedy = "use the desc_name that the head was trained on"
-            require(store.dim == wanted, what, where=store.path, expected=expected, remedy=remedy)
+            require(store.dim == wanted, what, expected, where=store.path, remedy=remedy)
         if self.check is not None:
             self.check(store.provenance, store.path)
         if not isinstance(head, SimilarityHead) and head.needs_positions:

@@ -49,7 +49,7 @@ class Verifier(ABC):
         what = f"model={self.name} takes descriptors {taken}, these are of '{found}'"
         expected = f"descriptors made with backbone={self.backbone}"
         remedy = f"desc_name={self.backbone}, or model=mutual_nn or ransac, which take any"
-        require(fits, what, where=str(place), expected=expected, remedy=remedy)
+        require(fits, what, expected, where=str(place), remedy=remedy)
 
     @abstractmethod
     def score(self, query: LocalDescriptors, gallery: LocalDescriptors) -> float:
@@ -77,7 +77,7 @@ def mutual_matches(query: LocalDescriptors, gallery: LocalDescriptors) -> Matche
     a, b = query.descriptors, gallery.descriptors
     widths = f"{a.dtype} of width {a.shape[1]}, gallery {b.dtype} of {b.shape[1]}"
     fits = np.uint8 not in (a.dtype, b.dtype) and a.shape[1] == b.shape[1]
-    require(fits, f"query descriptors are {widths}", expected="float descriptors of one width")
+    require(fits, f"query descriptors are {widths}", "float descriptors of one width")
     if not (len(a) and len(b)):
         none = np.zeros(0, np.intp)
         return Matches(none, none, np.zeros(0, np.float32))
@@ -150,7 +150,7 @@ class Ransac(Verifier):
     ) -> Agreement:
         """Those of matches [M, 2] that agree with one homography. BadInput without positions."""
         placed = query.placed and gallery.placed
-        require(placed, "positions are unknown", expected="x, y of every descriptor")
+        require(placed, "positions are unknown", "x, y of every descriptor")
         here, there = (pixels(i)[matches[:, n]] for n, i in enumerate((query, gallery)))
         query_error, gallery_error = (self.threshold * max(i.size) for i in (query, gallery))
         left = np.arange(len(matches))
@@ -210,7 +210,7 @@ class Lighterglue(Verifier):
 
     def __post_init__(self) -> None:
         fine = isinstance(self.threshold, int | float) and 0 <= self.threshold < 1
-        require(fine, f"threshold is {self.threshold!r}", expected="a number from 0, below 1")
+        require(fine, f"threshold is {self.threshold!r}", "a number from 0, below 1")
 
     @property
     def rule(self) -> str:
@@ -238,9 +238,8 @@ def _as_input(image: LocalDescriptors) -> dict[str, Any]:
     """An image as kornia's LightGlue takes it. BadInput for packed, other widths, no positions."""
     width, dtype = image.descriptors.shape[1], image.descriptors.dtype
     fits, what = dtype != np.uint8 and width == XFEAT_DIM, f"{dtype} of width {width}"
-    expected = f"float descriptors of width {XFEAT_DIM}, as XFeat's"
-    require(fits, f"descriptors are {what}", expected=expected)
-    require(image.placed, "positions are unknown", expected="x, y of every descriptor")
+    require(fits, f"descriptors are {what}", f"float descriptors of width {XFEAT_DIM}, as XFeat's")
+    require(image.placed, "positions are unknown", "x, y of every descriptor")
     size = torch.tensor([[image.size[1], image.size[0]]], dtype=torch.float32)
     return {
         "keypoints": torch.tensor(image.xy)[None] * size,

@@ -66,8 +66,8 @@ def check_clustering(num_clusters: int, seed: int, iterations: int, distance: st
     """Raises BadInput for arguments out of range."""
     fits = min(num_clusters, iterations) >= 1 and 0 <= seed < 2**31
     what = f"num_clusters {num_clusters}, iterations {iterations}, seed {seed}"
-    require(fits, what, expected="counts of at least 1, a seed from 0 to 2147483647")
-    require(distance in DISTANCES, f"distance is '{distance}'", expected=" or ".join(DISTANCES))
+    require(fits, what, "counts of at least 1, a seed from 0 to 2147483647")
+    require(distance in DISTANCES, f"distance is '{distance}'", " or ".join(DISTANCES))
 
 
 def _chunks(blocks: Blocks) -> Iterator[Tensor]:
@@ -125,5 +125,5 @@ def _farthest(blocks: Blocks, centroids: Tensor, distance: str, scale: float, mo
             best, farthest = float(gaps.max()), values[int(gaps.argmax())].clone()
     what = f"there are fewer distinct tokens than the {most} clusters"
     remedy = "descriptors of more images, or fewer clusters"
-    require(best > SAME, what, expected="at least one distinct token per cluster", remedy=remedy)
+    require(best > SAME, what, "at least one distinct token per cluster", remedy=remedy)
     return farthest

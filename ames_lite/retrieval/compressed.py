@@ -50,7 +50,7 @@ def compressed_knn(
     gallery row, SAMPLE_BYTES, SEARCH_BYTES. device: of the exact lists. Raises BadInput as
     `exact_knn`, and where the gallery is too small or code_size does not divide its width.
     """
-    require(k >= 1, f"k is {k}", expected="at least 1")
+    require(k >= 1, f"k is {k}", "at least 1")
     queries, _, own = rows.search_sides(query, gallery, own)
     width = min(k, len(gallery) - int((own >= 0).any()))
     options = _settled(options or IvfPq(), gallery)
@@ -82,7 +82,7 @@ def _settled(options: IvfPq, gallery: Gallery) -> IvfPq:
     size = options.code_size or max(n for n in divisors if n <= CODE_SIZE)
     near = sorted(sorted(divisors, key=lambda n: abs(n - size))[:4])
     what = f"code_size {size} does not divide the width {dim}"
-    require(dim % size == 0, what, expected=f"a divisor, such as {', '.join(map(str, near))}")
+    require(dim % size == 0, what, f"a divisor, such as {', '.join(map(str, near))}")
     return replace(options, nlist=nlist, code_size=size)
 
 

@@ -127,7 +127,7 @@ def refined_vectors(vectors: Float64, neighbors: int, beta: float) -> Float64:
     np.put_along_axis(used, near, np.take_along_axis(weights, near, axis=1), axis=1)
     total = used.sum(axis=1, keepdims=True)
     what = f"beta is {beta}: the weights of an image and its neighbors sum to {total.min():g}"
-    require((total > 0).all(), what, expected="a sum above 0: a smaller beta, or fewer neighbors")
+    require((total > 0).all(), what, "a sum above 0: a smaller beta, or fewer neighbors")
     return used @ vectors / total
 
 
@@ -148,5 +148,4 @@ def mda_order(
 
 def _check_unit(rows: Float32, what: str) -> None:
     far = np.abs(np.linalg.norm(rows, axis=1) - 1).max()
-    expected = "vectors of unit length"
-    require(far <= NEAR_UNIT, f"{what} have lengths {far:.3g} off 1", expected=expected)
+    require(far <= NEAR_UNIT, f"{what} have lengths {far:.3g} off 1", "vectors of unit length")

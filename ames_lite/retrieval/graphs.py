@@ -218,6 +218,5 @@ def diffused(matrix: Any, start: Float64, alpha: float) -> Float64:
     """f [N] of y [N]."""
     found, failed = cg(matrix, start, rtol=TOLERANCE, atol=0)
     what = f"conjugate gradients did not converge with alpha = {alpha}"
-    expected = "an alpha that is not so near to 1"
-    require(not failed, what, expected=expected, remedy="diffusion.alpha=0.99")
+    require(not failed, what, "an alpha that is not so near to 1", remedy="diffusion.alpha=0.99")
     return np.maximum((1 - alpha) * found, 0)

@@ -37,7 +37,7 @@ def exact_knn(
     result is the same. Memory: the result, a block of BLOCK_BYTES as it is read and in float32, and
     QUERY_ROWS x (k + MARGIN) candidates. Raises BadInput for NaN, infinity, widths that differ.
     """
-    require(k >= 1, f"k is {k}", expected="at least 1")
+    require(k >= 1, f"k is {k}", "at least 1")
     queries, searched, own = rows.search_sides(query, gallery, own)
     find = flat_candidates if device == "cpu" else _on_device(device)
     best = _Best(queries, min(k, len(searched)), own, find, similarities)

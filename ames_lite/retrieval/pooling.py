@@ -84,8 +84,7 @@ def rgem(x: Tensor, power: float) -> Tensor:
     margin = WINDOW // 2
     what = f"a feature map of {x.shape[2]}×{x.shape[3]} is too small for rGeM"
     expected = f"at least {margin + 1}×{margin + 1} at every scale"
-    remedy = "a larger image, or larger scales"
-    require(min(x.shape[2:]) > margin, what, expected=expected, remedy=remedy)
+    require(min(x.shape[2:]) > margin, what, expected, remedy="a larger image, or larger scales")
     wide = _wide(x)
     padded = functional.pad(wide, (margin,) * 4, mode="reflect")
     # lp_pool2d sums over a window where GeM takes the mean

@@ -17,7 +17,7 @@ Codebook = npt.NDArray[np.float16]  # centroids [C, 256, D/C]
 def check_code_bytes(code_bytes: int, dim: int) -> None:
     fine = code_bytes >= 1 and dim % code_bytes == 0
     expected = f"a divisor of {dim}, the width of descriptors, such as {max(1, dim // 4)}"
-    require(fine, f"code_bytes is {code_bytes}", expected=expected)
+    require(fine, f"code_bytes is {code_bytes}", expected)
 
 
 def encode(codebook: Codebook, descriptors: Floats) -> npt.NDArray[np.int8]:

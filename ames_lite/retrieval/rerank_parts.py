@@ -107,5 +107,4 @@ def falling(scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.intp]:
 def check_memory(wanted: int, what: str, remedy: str = REMEDY) -> None:
     """Raises BadInput for more bytes than HELD_BYTES."""
     what = f"{what} would take {wanted / 2**30:.3g} GiB of memory"
-    expected = f"at most {HELD_BYTES / 2**30:.3g} GiB"
-    require(wanted <= HELD_BYTES, what, expected=expected, remedy=remedy)
+    require(wanted <= HELD_BYTES, what, f"at most {HELD_BYTES / 2**30:.3g} GiB", remedy=remedy)

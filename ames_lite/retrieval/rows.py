@@ -51,7 +51,7 @@ def float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
     """The rows as contiguous float32. Raises BadInput for anything but finite rows of a width."""
     fits = values.ndim == 2 and values.dtype.kind == "f" and 0 not in values.shape
     said = f"{what} are {list(values.shape)} ({values.dtype.name})"
-    require(fits, said, expected="rows [N, D] of floating-point numbers, at least one")
+    require(fits, said, "rows [N, D] of floating-point numbers, at least one")
     if width is not None:
         _check_width(values.shape[1], width, what)
     with np.errstate(over="ignore"):
@@ -65,7 +65,7 @@ def float_rows(values: Floats, what: str, width: int | None = None) -> Float32:
 def _check_width(width: int, wanted: int, what: str) -> None:
     said, expected = f"{what} have width {width}", f"width {wanted}, as the query descriptors"
     remedy = "extract both with the same backbone and settings"
-    require(width == wanted, said, expected=expected, remedy=remedy)
+    require(width == wanted, said, expected, remedy=remedy)
 
 
 def own_rows(query_names: Sequence[str], gallery_names: Sequence[str]) -> Ids:
@@ -83,7 +83,7 @@ def search_sides(
     """Queries as float32, the gallery, and `own` (None: no query is in the gallery). BadInput."""
     rows = float_rows(query, "query descriptors")
     searched = Held(gallery) if isinstance(gallery, np.ndarray) else gallery
-    require(len(searched), "the gallery is empty", expected="at least one descriptor")
+    require(len(searched), "the gallery is empty", "at least one descriptor")
     _check_width(searched.dim, rows.shape[1], "gallery descriptors")
     return rows, searched, np.full(len(rows), -1, np.int64) if own is None else own
 

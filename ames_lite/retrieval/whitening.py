@@ -54,11 +54,11 @@ class Whitening:
         arrays = {"mean": self.mean, "components": self.components, "variance": self.variance}
         fits = min(p, d) >= 1 and self.mean.shape == (d,) and self.variance.shape == (p,)
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
-        require(fits, f"{shapes} do not fit", expected="[D], [P, D] and [P]")
+        require(fits, f"{shapes} do not fit", "[D], [P, D] and [P]")
         finite = all(np.isfinite(array).all() for array in arrays.values())
         least = np.append(self.variance, 1.0 if self.remainder is None else self.remainder).min()
         what = "the whitening has NaN, infinite entries or a variance that is not above 0"
-        require(finite and 0 < least < np.inf, what, expected="finite numbers, variances above 0")
+        require(finite and 0 < least < np.inf, what, "finite numbers, variances above 0")
 
     @property
     def width(self) -> int:
@@ -95,10 +95,10 @@ def fit_whitening(source: Matrix, dim: int) -> Whitening:
     most, side = min(num - 1, width), min(num, width)
     what = f"dim is {dim}, for {num} descriptors of width {width}"
     expected = f"from 1 to {most}: fewer than descriptors, at most the width"
-    require(1 <= dim <= most, what, expected=expected, remedy="a smaller dim=, or more images")
+    require(1 <= dim <= most, what, expected, remedy="a smaller dim=, or more images")
     what = f"{num} descriptors of width {width} need a matrix of {side} squared"
     expected = f"at most {MAX_SIDE} images, or a width of at most that"
-    require(side <= MAX_SIDE, what, expected=expected, remedy="a smaller max_images=")
+    require(side <= MAX_SIDE, what, expected, remedy="a smaller max_images=")
     fit = _from_covariance if num > width else _from_products
     return _whitening(*fit(source, dim))
 
@@ -116,10 +116,10 @@ def fit_class_whitening(
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     what = f"{len(labels)} labels of {num} descriptors, {(counts > 1).sum()} of them shared"
     fine = len(labels) == num and (counts > 1).any()
-    require(fine, what, expected="a label each, and classes of two images or more")
+    require(fine, what, "a label each, and classes of two images or more")
     what = f"dim is {dim}, shrinkage {shrinkage}, for descriptors of width {width}"
     expected = f"dim from 1 to the width, a width of at most {MAX_SIDE}, shrinkage above 0"
-    require(1 <= dim <= width <= MAX_SIDE and 0 < shrinkage < np.inf, what, expected=expected)
+    require(1 <= dim <= width <= MAX_SIDE and 0 < shrinkage < np.inf, what, expected)
     sums = np.zeros((len(counts), width))
     for rows in _parts(num, width):
         np.add.at(sums, classes[rows], _read(source, rows, np.s_[:]))
@@ -183,7 +183,7 @@ def _largest(matrix: Float64, dim: int, num: int) -> tuple[Float64, Float64]:
     what = f"the descriptors span {found} directions, dim is {dim}"
     expected = f"at least {dim} directions: more images, and images that differ"
     remedy = f"dim={found} at most" if found else "images that differ"
-    require(found >= dim, what, expected=expected, remedy=remedy)
+    require(found >= dim, what, expected, remedy=remedy)
     return values, vectors
 
 

@@ -54,8 +54,8 @@ class WorldSpec:
     distractors: int = 160  # pictures of other landmarks of the same styles, and of clutter alone
 
     def __post_init__(self) -> None:
-        require(self.role in ROLES, f"a world of role '{self.role}'", expected=f"one of {ROLES}")
-        require(self.seed >= 0, f"world seed {self.seed}", expected="a seed of at least 0")
+        require(self.role in ROLES, f"a world of role '{self.role}'", f"one of {ROLES}")
+        require(self.seed >= 0, f"world seed {self.seed}", "a seed of at least 0")
 
     @property
     def num_landmarks(self) -> int:
@@ -227,5 +227,5 @@ def is_complete(folder: Path, wanted: dict[str, object]) -> bool:
     found = read_json_file(mark, expected, f"remove {folder}")
     what = f"another rendered world is there: {found}"
     remedy = f"give another data_root=, or remove {folder}"
-    require(found == wanted, what, where=folder, expected=expected, remedy=remedy)
+    require(found == wanted, what, expected, where=folder, remedy=remedy)
     return True

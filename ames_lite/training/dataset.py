@@ -76,7 +76,7 @@ def sample_descriptors(store: DescriptorStore, seed: int, images: int = 200) -> 
     """Float32 descriptors [M, D] of some images of a store. Raises BadInput where it has none."""
     what, remedy = "the store holds packed bits", "rotate=0.0 start=published"
     expected = "float descriptors: start= or rotate= needs a sample of them"
-    require(not store.packed, what, where=store.path, expected=expected, remedy=remedy)
+    require(not store.packed, what, expected, where=store.path, remedy=remedy)
     rows = np.flatnonzero(store.has_descriptors)
     what = f"none of its {len(store)} images has a descriptor"
     require(len(rows), what, where=store.path, remedy=store.remedy)

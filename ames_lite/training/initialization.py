@@ -145,7 +145,7 @@ def start_from_matches(model: AMES, descriptors: Tensor, generator: torch.Genera
     heads, width = model.num_heads, model.dim // model.num_heads
     fits = not model.pre_norm and model.num_layers >= 2 and width >= 8
     expected = "pre_norm=false, num_layers >= 2, dim / num_heads >= 8"
-    require(fits, f"a head with {model.arguments}", expected=expected)
+    require(fits, f"a head with {model.arguments}", expected)
     entries = torch.arange(model.dim).view(heads, width)
     at = _Channels(entries[:, : width - 4].flatten(), *entries[:, width - 4 :].unbind(1))
     _remap_with_mark(model, _sample(model, descriptors), at, generator)
@@ -261,7 +261,7 @@ def start_elvis_from_matches(model: ELViS, descriptors: Tensor, generator: torch
     """Start with a logit that counts good matches: tokens keep angles, the dustbin is a cosine."""
     _isometry(model.remap_local[0], check_sample(descriptors, model.dim_in).cpu(), generator)
     fits, expected = model.embed_dim >= 4 and model.proj_dim >= 2, "embed_dim >= 4, proj_dim >= 2"
-    require(fits, f"a head with {model.arguments}", expected=expected)
+    require(fits, f"a head with {model.arguments}", expected)
     model.dust_bin.fill_(1.0)
     last = cast(nn.Linear, model.dust_bin_mlp[2])
     last.weight.mul_(NOISE)

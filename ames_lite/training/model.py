@@ -131,19 +131,18 @@ def check_teacher(
     soft, tokens = recipe.soft_targets, recipe.beta > 0
     if teacher is None:
         what = f"soft_targets is {soft}, and there is no teacher"
-        require(soft == 0, what, expected="a teacher, or soft_targets=0.0")
+        require(soft == 0, what, "a teacher, or soft_targets=0.0")
         return
     what = "beta=0 and soft_targets=0: the head would learn nothing from its teacher"
-    require(tokens or soft > 0, what, expected="beta or soft_targets above 0, or no teacher")
+    require(tokens or soft > 0, what, "beta or soft_targets above 0, or no teacher")
     fits = not tokens or (isinstance(teacher, AMES) and isinstance(head, AMES))
     what = f"{type(teacher).__name__} cannot teach {type(head).__name__} its tokens"
-    expected = "two heads 'ames': the others make no output tokens"
     remedy = "beta=0.0 soft_targets=1.0, to learn its probabilities alone"
-    require(fits, what, expected=expected, remedy=remedy)
+    require(fits, what, "two heads 'ames': the others make no output tokens", remedy=remedy)
     widths = {"dim_in": ("descriptors", "a teacher that was trained on these descriptors")}
     if tokens:
         widths["dim"] = ("tokens", f"another teacher=, or model.arguments.dim={teacher.dim}")
     for key, (what, remedy) in widths.items():
         known, wanted = getattr(teacher, key), getattr(head, key)
         said = f"the teacher has {what} of width {known}, the head of width {wanted}"
-        require(known == wanted, said, expected=f"a teacher with the same {key}", remedy=remedy)
+        require(known == wanted, said, f"a teacher with the same {key}", remedy=remedy)

@@ -43,7 +43,7 @@ class TrainingRun(ABC):
         processes: Processes = ALONE,
         tensorboard: bool = False,
     ) -> None:
-        require(save_every >= 1, f"save_every is {save_every}", expected="at least 1 step")
+        require(save_every >= 1, f"save_every is {save_every}", "at least 1 step")
         self.output_dir, self.epochs, self.per_epoch = Path(output_dir), epochs, steps_per_epoch
         self.save_every, self.processes, self.tensorboard = save_every, processes, tensorboard
         self.steps = epochs * steps_per_epoch

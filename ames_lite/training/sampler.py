@@ -78,8 +78,8 @@ class TripletSampler:
         what = f"{len(labels)} labels, neighbour lists of {len(lists)} images among "
         fits = len(labels) == len(lists) == lists.num_gallery
         expected = "one label and one list an image, of the training set against itself"
-        require(fits, what + str(lists.num_gallery), expected=expected)
-        require(batch_size >= 1, f"batch_size is {batch_size}", expected="at least 1 triplet")
+        require(fits, what + str(lists.num_gallery), expected)
+        require(batch_size >= 1, f"batch_size is {batch_size}", "at least 1 triplet")
         self.batch_size, self.seed, self.depth, self.power = batch_size, seed, depth, power
         self._lists = lists
         self._labels = np.unique(labels, return_inverse=True)[1].astype(np.int32)
@@ -93,7 +93,7 @@ class TripletSampler:
         what += f"among the first {min(depth, lists.width)} with sim > 0: {self.excluded}"
         expected = "a labelled training set with several images a landmark"
         remedy = "more images, a smaller min_each=, or other lists, such as neighbors=gem"
-        require(len(self.anchors), what, expected=expected, remedy=remedy)
+        require(len(self.anchors), what, expected, remedy=remedy)
         self._order: tuple[int, Rows] = -1, self.anchors
         arrays = (self.anchors, self._labels, self._usable, self._families)
         named = zip(("anchors", "labels", "usable", "families"), arrays, strict=True)
@@ -127,7 +127,7 @@ class TripletSampler:
         for key in (*self._identity, "families"):  # a state without them has no such key
             was, here = state.get(key), self._identity.get(key)
             what = f"{key} of the sampler is {was!r} in the state, {here!r} here"
-            require(was == here, what, expected=expected)
+            require(was == here, what, expected)
 
 
 def count_neighbors(
@@ -159,13 +159,13 @@ def _same_and_kin(
 def _family_codes(families: Codes, labels: Codes) -> Codes:
     """Families as 0, 1, … [N]; labels are such codes already. Raises BadInput."""
     what = f"{len(families)} families, {len(labels)} labels"
-    require(len(families) == len(labels), what, expected="a family for each image")
+    require(len(families) == len(labels), what, "a family for each image")
     codes = np.unique(families, return_inverse=True)[1].astype(np.int32)
     of_label = np.zeros(len(labels), np.int32)
     of_label[labels] = codes
     other = of_label[labels] != codes
     what = f"image {other.argmax()} is of another family than other images of its label"
-    require(not other.any(), what, expected="one family for all images of a label")
+    require(not other.any(), what, "one family for all images of a label")
     return codes
 
 

@@ -38,9 +38,9 @@ def read_state(path: Path, identity: Mapping[str, Any], keys: Set[str]) -> dict[
     """The checkpoint, with `keys` beside KEYS. Raises BadInput for another file or identity."""
     content = load_weights(path, EXPECTED)
     fits = isinstance(content, dict) and content.keys() >= KEYS | keys
-    require(fits, "holds something else", where=path, expected=EXPECTED)
+    require(fits, "holds something else", EXPECTED, where=path)
     found = parse_json(content.pop("identity"), path, EXPECTED)
-    require(isinstance(found, dict), "holds something else", where=path, expected=EXPECTED)
+    require(isinstance(found, dict), "holds something else", EXPECTED, where=path)
     refuse_differences(found, json.loads(json.dumps(dict(identity))), path)
     return content
 
@@ -69,7 +69,7 @@ def refuse_differences(found: Mapping[str, Any], wanted: Mapping[str, Any], path
     pairs = differences(_comparable(found), _comparable(wanted))
     differing = [f"    {key}: {there!r} there, {here!r} here" for key, there, here in pairs]
     what = "the checkpoint does not match this run:\n" + "\n".join(differing)
-    require(not differing, what, where=path, expected="the same settings and data", remedy=REMEDY)
+    require(not differing, what, "the same settings and data", where=path, remedy=REMEDY)
 
 
 def _comparable(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -178,4 +178,4 @@ def _check_mirror(store: DescriptorStore) -> None:
     fine = made_by == "sift" and store.dim == 128
     what = f"descriptors of {made_by}, D = {store.dim}, cannot be mirrored"
     expected = "SIFT, D = 128: of no others is known what mirroring does"
-    require(fine, what, where=store.path, expected=expected, remedy="mirror=0.0")
+    require(fine, what, expected, where=store.path, remedy="mirror=0.0")

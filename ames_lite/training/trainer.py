@@ -72,7 +72,7 @@ class Validation:
 def best_epoch(curve: list[dict[str, Any]]) -> dict[str, Any]:
     """The first line with the highest `val`. Raises BadInput for none."""
     counted = [line for line in curve if not math.isnan(line.get("val", math.nan))]
-    require(counted, "no epoch was validated", expected="a curve with a figure `val`")
+    require(counted, "no epoch was validated", "a curve with a figure `val`")
     return max(counted, key=lambda line: float(line["val"]))
 
 
@@ -99,7 +99,7 @@ class Trainer(TrainingRun):
     ) -> None:
         sizes = recipe.epochs, len(sampler)
         super().__init__(output_dir, *sizes, save_every, processes, tensorboard)
-        require(prefetch >= 0, f"prefetch is {prefetch}", expected="at least 0 parts")
+        require(prefetch >= 0, f"prefetch is {prefetch}", "at least 0 parts")
         self.device = torch.device(device)
         autocast(recipe.precision, self.device)  # refuses before any work
         self.head, self.store, self.sampler, self.recipe = head, store, sampler, recipe

@@ -56,7 +56,7 @@ class Shape:
         numbers = [*self.depths, self.width, self.dim]
         fits = len(self.depths) == 4 and all(isinstance(n, int) and n > 0 for n in numbers)
         what = f"depths are {self.depths}, width is {self.width}, global_dim is {self.dim}"
-        require(fits, what, expected="four depths, a width and a dimension, whole numbers from 1")
+        require(fits, what, "four depths, a width and a dimension, whole numbers from 1")
 
 
 class Block(nn.Module):
@@ -159,7 +159,7 @@ class Cvnet(map_backbone.MapBackbone):
         **options: Any,  # of MapOptions
     ) -> None:
         map_backbone.require_text(weights=weights)
-        require(channels in ("bgr", "rgb"), f"channels is {channels!r}", expected="bgr or rgb")
+        require(channels in ("bgr", "rgb"), f"channels is {channels!r}", "bgr or rgb")
         self.weights, self.channels = weights, channels
         self.shape = Shape(tuple(depths), width, global_dim)
         self.variant = RESNETS.get(self.shape.depths, f"ResNet {list(self.shape.depths)}")

@@ -72,11 +72,11 @@ def check_detector(path: str | Path, made: Made) -> None:
     what = "detector.pt is not the file that meta.json was written with"
     remedy = "resume its training, or remove a meta.json of another file"
     fits = known or path.name != "detector.pt"
-    require(fits, what, where=path, expected=f"sha256 {meta.get('detector_sha256')}", remedy=remedy)
+    require(fits, what, f"sha256 {meta.get('detector_sha256')}", where=path, remedy=remedy)
     if not known and path.name != "last.pt":
         return
     fine = isinstance(meta.get("backbone"), dict)
-    require(fine, "has no 'backbone'", where=beside, expected="the meta of a detector")
+    require(fine, "has no 'backbone'", "the meta of a detector", where=beside)
     keys = [key for key in SAME_FEATURES if key in made]
     remedy = "the backbone= and arguments that the detector was trained with, or a detector "
     remedy += f"trained for these ({remedies.DETECTOR})"

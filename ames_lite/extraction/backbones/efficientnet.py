@@ -191,9 +191,8 @@ class EfficientNet(map_backbone.MapBackbone):
         map_backbone.require_text(weights=weights)
         self.shapes, self.blocks = block_shapes(), tuple(blocks)
         fine = bool(blocks) and all(block in range(len(self.shapes)) for block in blocks)
-        expected = f"one or more of 0 to {len(self.shapes) - 1}"
-        require(fine, f"blocks are {list(blocks)}", expected=expected)
-        require(0 < power < float("inf"), f"power is {power}", expected="a number above 0")
+        require(fine, f"blocks are {list(blocks)}", f"one or more of 0 to {len(self.shapes) - 1}")
+        require(0 < power < float("inf"), f"power is {power}", "a number above 0")
         self.weights, self.power = weights, float(power)
         self.facet = f"output of block {', '.join(map(str, self.blocks))}"
         dim = sum(self.shapes[block].dim for block in self.blocks)

@@ -54,14 +54,14 @@ def check_prepared(batch: Sequence[Any], kind: type) -> None:
     expected = "what prepare(image, box) gives for RGB uint8 [H, W, 3]"
     for item in batch:
         what, fine = f"describe is given {type(item).__name__}", isinstance(item, kind)
-        require(fine, what, expected=expected, remedy="extract(image) does both")
+        require(fine, what, expected, remedy="extract(image) does both")
 
 
 def check_count(**counts: object) -> None:
     """Raises BadInput for numbers of descriptors below 1."""
     for name, count in counts.items():
         fine = isinstance(count, int) and count >= 1
-        require(fine, f"{name} is {count!r}", expected="at least 1 descriptor per image")
+        require(fine, f"{name} is {count!r}", "at least 1 descriptor per image")
 
 
 def made_of_globals(provenance: Provenance) -> Provenance:

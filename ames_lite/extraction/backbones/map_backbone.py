@@ -53,7 +53,7 @@ def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 def require_text(**values: object) -> None:
     """Raises BadInput for values that are neither text, a path nor None."""
     for name, value in values.items():
-        require(isinstance(value, str | Path | None), f"{name} is {value!r}", expected="text")
+        require(isinstance(value, str | Path | None), f"{name} is {value!r}", "text")
 
 
 class Staged(nn.Module):
@@ -318,10 +318,8 @@ def placed(device: str, precision: str, batch_pixels: int | None) -> tuple[torch
     place = pick_device(device)
     default = GPU_BATCH_PIXELS if place.type == "cuda" else 0
     bound = default if batch_pixels is None else batch_pixels
-    counts = isinstance(bound, int) and bound >= 0
-    require(counts, f"batch_pixels is {bound!r}", expected="a number from 0")
-    expected = f"one of {list(PRECISIONS)}"
-    require(precision in PRECISIONS, f"precision '{precision}'", expected=expected)
+    require(isinstance(bound, int) and bound >= 0, f"batch_pixels is {bound!r}", "a number from 0")
+    require(precision in PRECISIONS, f"precision '{precision}'", f"one of {list(PRECISIONS)}")
     autocast(precision, place)
     return place, bound
 
@@ -330,5 +328,4 @@ def check_batch(batch: Sequence[Prepared]) -> None:
     """Raises BadInput for what `prepare` did not give, and for more than one shape."""
     check_prepared(batch, Prepared)
     shapes = [prepared.shape for prepared in batch]
-    what = f"a batch has the shapes {shapes}"
-    require(len(set(shapes)) == 1, what, expected="one or more of one shape")
+    require(len(set(shapes)) == 1, f"a batch has the shapes {shapes}", "one or more of one shape")

@@ -47,12 +47,12 @@ class Transformer(map_backbone.MapBackbone):
         facet, layer, depth = self.facet, self.layer, self._spec.depth
         expected = f"one of {', '.join(self.facets)}"
         expected += "; for other facets backbone=dinov2" if len(self.facets) == 1 else ""
-        require(facet in self.facets, f"facet '{facet}' of {self.name}", expected=expected)
+        require(facet in self.facets, f"facet '{facet}' of {self.name}", expected)
         known = isinstance(layer, int) and 0 <= layer < depth
-        require(known, f"layer is {layer}", expected=f"a block from 0 to {depth - 1}")
+        require(known, f"layer is {layer}", f"a block from 0 to {depth - 1}")
         fits, what = facet != "patch" or layer == depth - 1, "facet=patch is the final output"
         expected = "layer=null, or facet=token of a DINOv2 for the output of that block"
-        require(fits, f"{what}, layer is {layer}", expected=expected)
+        require(fits, f"{what}, layer is {layer}", expected)
 
     def _network(self) -> tuple[nn.Module, str]:
         model, digest = load_pretrained(self._spec, self.weights)

@@ -58,7 +58,7 @@ class Xfeat(Backbone):
         require_text(weights=weights)
         check_count(top_k=top_k)
         fine = isinstance(threshold, int | float) and 0 <= threshold < 1
-        require(fine, f"threshold is {threshold!r}", expected="a number from 0, below 1")
+        require(fine, f"threshold is {threshold!r}", "a number from 0, below 1")
         self.weights, self.top_k, self.threshold = weights, top_k, float(threshold)
         self.prepare = Preparation(
             image_size=image_size, patch=1, resize=resize, query_crop=query_crop, enlarge=False

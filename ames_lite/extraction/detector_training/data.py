@@ -40,8 +40,7 @@ class LabelledImages:
 
     def __post_init__(self) -> None:
         what = f"{len(self.names)} images and {len(self.labels)} labels"
-        fits = len(self.names) == len(self.labels)
-        require(fits, what, where=self.source, expected="one label per image")
+        require(len(self.names) == len(self.labels), what, "one label per image", where=self.source)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -88,8 +87,7 @@ def drop_single(images: LabelledImages) -> tuple[LabelledImages, int]:
     kept = images.take(several)
     found, every = (len(np.unique(part.labels)) for part in (kept, images))
     what = f"{found} labels have two images or more, of {every} labels"
-    expected = "at least two labels with two images each"
-    require(found >= 2, what, where=images.source, expected=expected)
+    require(found >= 2, what, "at least two labels with two images each", where=images.source)
     return kept, int((~several).sum())
 
 
@@ -103,7 +101,7 @@ def hold_out(
     what = f"{len(labels)} labels with two images or more, val_share is {share}"
     expected = "at least two labels to train on and two to evaluate by"
     remedy = "more labels, another val_share=, or val_dataset="
-    require(fits, what, where=images.source, expected=expected, remedy=remedy)
+    require(fits, what, expected, where=images.source, remedy=remedy)
     held = np.isin(images.labels, stream(seed, Draw.HELD_OUT).permutation(labels)[:count])
     return images.take(~held), images.take(held)
 
@@ -114,7 +112,7 @@ def refuse_shared(train: LabelledImages, val: LabelledImages) -> None:
     shared = sorted(files[0] & files[1])
     what = f"{len(shared)} images are both trained on and evaluated by, e.g. {shared[:1]}"
     where = f"{train.source} and {val.source}"
-    require(not shared, what, where=where, expected="two sets without a common image")
+    require(not shared, what, "two sets without a common image", where=where)
 
 
 def by_label(labels: npt.NDArray[np.int64]) -> list[Rows]:
@@ -163,7 +161,7 @@ class FrozenFeatures:
         workers: int = 1,
         compute: Callable[[Sequence[Any]], list[Tensor]] | None = None,
     ) -> None:
-        require(cache_gib >= 0, f"cache_gib is {cache_gib}", expected="GiB of memory, 0: none")
+        require(cache_gib >= 0, f"cache_gib is {cache_gib}", "GiB of memory, 0: none")
         self.backbone, self.workers = require_maps(backbone), workers
         self.compute = compute or self._tokens
         self._jobs = [Job(path.name, path, None) for path in paths]
@@ -215,5 +213,5 @@ def require_maps(backbone: Backbone) -> MapBackbone:
         raise BadInput(what, expected="a network, such as backbone=dinov2")
     what = f"the backbone has a detector already: {backbone.detector_path}"
     expected = "backbone.arguments.detector=null: training starts from the features"
-    require(backbone.detector_path is None, what, expected=expected)
+    require(backbone.detector_path is None, what, expected)
     return backbone

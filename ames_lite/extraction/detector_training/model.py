@@ -96,7 +96,7 @@ def leave_one_out_map(
 ) -> float:
     """The metric (mAP by trapezoids) of unit vectors [N, D], each image out of its own list."""
     queries = np.flatnonzero(partners(labels) > 1)
-    require(len(queries), "no label has two images", expected="images to evaluate by")
+    require(len(queries), "no label has two images", "images to evaluate by")
     vectors = vectors.cpu()
     found = []
     for start in range(0, len(queries), BLOCK):

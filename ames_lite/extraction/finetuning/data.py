@@ -36,7 +36,7 @@ def stratified(
     what = f"no class has four images, or val_share is {share}"
     expected = "classes of four images and more, and a share above 0, up to 0.5"
     remedy = "more images, split=classes (whole classes are held out), or val_dataset="
-    require(fits, what, where=images.source, expected=expected, remedy=remedy)
+    require(fits, what, expected, where=images.source, remedy=remedy)
     return images.take(~held), images.take(held)
 
 

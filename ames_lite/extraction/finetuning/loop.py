@@ -189,7 +189,7 @@ class Finetuning(TrainingRun):
         said, where = f"the {what} is not finite at step {self.step}", f"the batch of {first} …"
         remedy = "lower lr=, set clip_norm=1, or train with precision=fp32"
         remedy += "; the run resumes from its last checkpoint"
-        require(fine, said, where=where, expected="finite numbers", remedy=remedy)
+        require(fine, said, "finite numbers", where=where, remedy=remedy)
 
     def _evaluate(self) -> float:
         """The metric on the held-out images; by the first process alone."""

@@ -32,7 +32,7 @@ class Trained(nn.Module):
         super().__init__()
         self.network, depth = network, len(network.layers)
         what, fine = f"last_blocks is {recipe.last_blocks}", recipe.last_blocks <= depth
-        require(fine, what, expected=f"at most {depth}: the backbone has no more")
+        require(fine, what, f"at most {depth}: the backbone has no more")
         self.first, self.whole = depth - recipe.last_blocks, recipe.norms == "all"
         if recipe.lora_rank:
             _add_adapters(network, self.first, recipe.lora_rank, recipe.seed)
@@ -84,7 +84,7 @@ class Weights:
 
 def _add_adapters(network: Staged, first: int, rank: int, seed: int) -> None:
     """Add adapters, which add 0 at first, to blocks from `first` on: they alone are trained."""
-    require(network.adapted, "lora_rank is of vision transformers", expected="lora_rank=0")
+    require(network.adapted, "lora_rank is of vision transformers", "lora_rank=0")
     parts = {id(part) for layer in network.layers[first:] for part in layer.modules()}
     named = [name for name, part in network.named_modules() if id(part) in parts]
     names = [name for name in named if name.endswith(network.adapted)]
