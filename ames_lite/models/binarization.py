@@ -61,8 +61,8 @@ def fit_itq(descriptors: Tensor, bits: int, generator: Generator, iterations: in
     throughout, and the rotation shares it among all bits; below that, W has orthonormal columns.
     """
     x = F.normalize(check_sample(descriptors), dim=-1)
-    if not 1 <= bits <= x.shape[1]:
-        raise BadInput(f"bits is {bits}", expected=f"1 to {x.shape[1]}, the width of a descriptor")
+    expected = f"1 to {x.shape[1]}, the width of a descriptor"
+    require(1 <= bits <= x.shape[1], f"bits is {bits}", expected)
     mean = x.mean(0)
     axis = F.normalize(mean, dim=0)
     x = x - mean

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ames_lite.errors import BadInput, require
+from ames_lite.errors import require
 from ames_lite.records import Neighbors
 from ames_lite.retrieval import rows
 from ames_lite.retrieval.faiss_calls import flat_candidates, similarities
@@ -68,8 +68,7 @@ def most_similar(
         values = float_rows(block, "gallery vectors", queries.shape[1])
         best.search(values[order], ids[order])
     width = int((best.sims > -np.inf).sum(axis=1).min())
-    if width == 0:
-        raise BadInput("there is no vector to be found", expected="another image than the query")
+    require(width, "there is no vector to be found", "another image than the query")
     return Neighbors(best.ids[:, :width], best.sims[:, :width], num_gallery)
 
 
