@@ -200,7 +200,7 @@ def setting_hits(ids: Ids, ground_truth: GroundTruth, setting: str) -> Hits:
 
 
 def check_fit(ranking: Neighbors, ground_truth: GroundTruth, protocol: Protocol) -> None:
-    """Raises BadInput for a ranking that does not fit the ground truth, or is too short."""
+    """Raises BadInput for a ranking that does not fit ground truth or grades, or is too short."""
     queries, gallery = len(ground_truth.query_names), len(ground_truth.gallery_names)
     count, length = ranking.ids.shape
     truth = f"ground truth of {queries} queries over {gallery} images"

@@ -35,7 +35,7 @@ class Pairs(nn.Module):
 
 
 def export(head: SimilarityHead, form: str, path: str | Path, *, width: int | None = None) -> Path:
-    """Write a head as .pt2 or .onnx. width: for a head that takes any. Raises ConfigError."""
+    """Write a head as `torch` (.pt2) or `onnx`. width: of a head that takes any. ConfigError."""
     check_config(form in FORMS, f"form={form}", " or ".join(FORMS))
     path, width, suffix = Path(path), head.dim_in or width, FORMS[form]
     check_config(path.suffix == suffix, f"{path.name} as {form}", f"a name that ends in {suffix}")
