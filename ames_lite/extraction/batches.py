@@ -39,11 +39,10 @@ class Job:
 
 
 Jobs = Sequence[Job]
+Boxes = Sequence[Box | None] | None
 
 
-def jobs_of(
-    image_root: str | Path, names: Sequence[str], boxes: Sequence[Box | None] | None, rows: range
-) -> list[Job]:
+def jobs_of(image_root: str | Path, names: Sequence[str], boxes: Boxes, rows: range) -> list[Job]:
     """The images of these rows; names and boxes [N] are of all. Raises BadInput."""
     given = len(names) if boxes is None else len(boxes)
     require(given == len(names), f"{given} boxes for {len(names)} images", "one box per image")
@@ -51,7 +50,7 @@ def jobs_of(
     return [Job(names[row], root / names[row], boxes[row] if boxes else None) for row in rows]
 
 
-def crop_of(boxes: Sequence[Box | None] | None) -> Provenance:
+def crop_of(boxes: Boxes) -> Provenance:
     """What provenance says of the parts of images that are described."""
     made: Provenance = {"crop": boxes is not None}
     return made if boxes is None else {**made, "boxes": names_digest(map(str, boxes))}

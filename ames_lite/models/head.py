@@ -113,7 +113,7 @@ class SimilarityHead(nn.Module, Generic[E]):
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **download: Any) -> Self:
-        """A head in eval mode, of a folder or the Hugging Face Hub. MissingFile, BadInput."""
+        """In eval mode, of a folder or the Hub (download: of snapshot_download). MissingFile."""
         return _files().from_pretrained(cls, name, **download)
 
     def save_pretrained(self, folder: str | Path, **card: Any) -> None:

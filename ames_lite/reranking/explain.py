@@ -15,6 +15,7 @@ from ames_lite.reranking.verification import Agreement, Places, Ransac, Verifier
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Weights = npt.NDArray[np.float32]
+Parts = tuple[Weights, Weights, Weights]  # of descriptor pairs, of the query, of the candidate
 Scorer = SimilarityHead | Verifier
 FITTED = 100  # heaviest matches that a homography is fitted to
 MIDDLE = (0.05, 0.95)  # of the weight along an axis: what a box holds without a homography
@@ -84,18 +85,14 @@ def explain(
     return PairExplanation(*parts, found.homography, box or _middle(parts[2], candidate))
 
 
-def _of_verifier(
-    verifier: Verifier, query: LocalDescriptors, candidate: LocalDescriptors
-) -> tuple[Weights, Weights, Weights]:
+def _of_verifier(verifier: Verifier, query: LocalDescriptors, candidate: LocalDescriptors) -> Parts:
     weights = np.zeros((query.count, candidate.count), np.float32)
     if query.descriptors.any() and candidate.descriptors.any():
         weights[tuple(verifier.match(query, candidate).T)] = 1
     return weights, weights.sum(1), weights.sum(0)
 
 
-def _of_head(
-    head: SimilarityHead, query: LocalDescriptors, candidate: LocalDescriptors
-) -> tuple[Weights, Weights, Weights]:
+def _of_head(head: SimilarityHead, query: LocalDescriptors, candidate: LocalDescriptors) -> Parts:
     """Descriptors of zeros, which heads do not see, weigh nothing."""
     sizes = query.count, candidate.count
     weights = np.zeros(sizes, np.float32)
