@@ -20,7 +20,6 @@ from tests.helpers import main_of
 from tests.pages import Page
 from tests.stores.files import read_globals
 
-pytestmark = pytest.mark.usefixtures("no_plots")
 CELL = ["model=mutual_nn", "num_rerank=10", "lamb=1.0", "temp=1.0", "report_queries=1"]
 
 

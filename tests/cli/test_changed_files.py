@@ -26,7 +26,6 @@ from tests.cli.test_published_files import published as published
 from tests.conftest import TinyWorld
 from tests.stores.published.forms import of_store, write_published
 
-pytestmark = pytest.mark.usefixtures("no_plots")
 OF_SET = ["dataset=roxford", "desc_name=dinov2"]
 RUN = [*FLOOR, "num_rerank=5"]
 Change = Callable[[Path], object]

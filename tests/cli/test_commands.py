@@ -88,8 +88,9 @@ def test_a_script_runs_from_any_directory(script: str, tmp_path: Path) -> None:
 
 
 def test_evaluation_writes_results_and_a_report(
-    tiny_world: TinyWorld, head: Path, tmp_path: Path
+    tiny_world: TinyWorld, head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.undo()  # with plots
     given = ["dataset=synthetic", "desc_name=sift", f"data_root={tiny_world.root}"]
     given += [f"weights={head}", "num_rerank=[10,1000]", f"output_dir={tmp_path / 'run'}"]
     results = evaluate.run(compose("evaluate", given))
@@ -101,7 +102,8 @@ def test_evaluation_writes_results_and_a_report(
     assert {"map", "map_easy", "map_medium", "map_hard", "mp@1_medium"} <= set(written["global"])
     assert len(written["per_query"]) == 6 and written["cost"]["pairs"] > 0
     assert (tmp_path / "run" / "scores.hdf5").is_file()
-    assert "<html" in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<html" in page and '<div class="plots">' in page
 
 
 def test_lamb_1_reports_the_global_ranking(

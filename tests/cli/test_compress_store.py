@@ -11,8 +11,6 @@ from ames_lite.errors import BadInput, MissingFile
 from tests.conftest import TinyWorld
 from tests.helpers import main_of
 
-pytestmark = pytest.mark.usefixtures("no_plots")
-
 
 def given(root: Path, *more: str) -> list[str]:
     return ["dataset=synthetic", "desc_name=sift", f"data_root={root}", *more]

@@ -30,7 +30,6 @@ from tests.datasets.vpr.miniatures import MINIATURES, draw
 from tests.helpers import in_process
 from tests.pages import Page
 
-pytestmark = pytest.mark.usefixtures("no_plots")
 CELLS = ["num_rerank=[5,20]", "lamb=0.0", "temp=1.0"]
 
 

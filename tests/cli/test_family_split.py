@@ -34,8 +34,6 @@ from tests.conftest import SIFT, TinyWorld
 from tests.helpers import copy_small, main_of
 from tests.pages import Page
 
-pytestmark = pytest.mark.usefixtures("no_plots")
-
 
 @pytest.fixture(scope="module")
 def pool(tiny_world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,8 +20,6 @@ from ames_lite.stores.neighbor_lists import write_neighbors
 from tests.datasets.vpr.miniatures import MINIATURES, draw
 from tests.pages import Page
 
-pytestmark = pytest.mark.usefixtures("no_plots")
-
 
 def planted(words: list[str], ids: list[list[int]], sims: list[list[float]]) -> None:
     """Neighbour lists of a prepared set; no descriptor is anywhere."""

@@ -27,8 +27,6 @@ from tests.conftest import SIFT
 from tests.datasets.vpr.miniatures import MINIATURES, draw, save_objects, save_ragged
 from tests.helpers import in_process
 
-pytestmark = pytest.mark.usefixtures("no_plots")
-
 
 def prepare(name: str, root: Path, *more: str) -> Relation:
     given = [f"dataset={name}", f"data_root={root}", *more]

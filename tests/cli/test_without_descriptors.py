@@ -18,7 +18,6 @@ from tests.helpers import main_of
 from tests.stores.files import read_digests, rewritten
 from tests.stores.published.forms import of_store, write_published
 
-pytestmark = pytest.mark.usefixtures("no_plots")
 EMPTY = {"query": [2], "gallery": [0, 7]}
 
 
