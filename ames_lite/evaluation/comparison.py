@@ -15,6 +15,7 @@ from ames_lite.evaluation import significance
 from ames_lite.evaluation.metrics import DIVISORS
 from ames_lite.evaluation.results_file import role_of
 
+Dicts = Sequence[Mapping[str, Any]]
 GLOBAL = "global"
 MAY_DIFFER = frozenset(  # keys of a configuration that runs of one entry need not share
     {"seed", "output_dir", "weights", "data_root", "images", "device"}
@@ -212,12 +213,7 @@ def _global_line(entry: Entry) -> Line:
     return _line(GLOBAL, settings, [run["global"] for run in runs], _per_query(runs, "global_ap"))
 
 
-def _line(
-    name: str,
-    settings: Sequence[Mapping[str, Any]],
-    metrics: Sequence[Mapping[str, float | None]],
-    ap: Mapping[str, float] | None,
-) -> Line:
+def _line(name: str, settings: Dicts, metrics: Dicts, ap: Mapping[str, float] | None) -> Line:
     """settings, metrics: of each run; a metric that is undefined in one of them is None."""
     spreads: dict[str, significance.Spread | None] = {}
     for metric in metrics[0]:
@@ -240,7 +236,7 @@ def _distinct(lines: Sequence[Line]) -> list[Line]:
     return list(distinct.values())
 
 
-def _per_query(runs: Sequence[Mapping[str, Any]], key: str) -> dict[str, float] | None:
+def _per_query(runs: Dicts, key: str) -> dict[str, float] | None:
     """Average precision by query name, the mean over runs; nan where undefined."""
     first, *others = ({q["name"]: q[key] for q in run["per_query"]} for run in runs)
     if not first or any(set(other) != set(first) for other in others):

@@ -35,6 +35,8 @@ from ames_lite.stores.descriptor_store import DescriptorStore
 from ames_lite.stores.neighbor_lists import read_provenance
 from ames_lite.stores.pair_scores import PartialScores, read_pair_scores, write_pair_scores
 
+Json = Mapping[str, Any]
+
 
 @dataclass(frozen=True, eq=False)
 class Work:
@@ -171,12 +173,7 @@ def report_global(data: ListData, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _results(
-    data: ListData,
-    before: Evaluation,
-    model: str,
-    rows: Sequence[Row],
-    about: Mapping[str, Any],
-    config: dict[str, Any],
+    data: ListData, before: Evaluation, model: str, rows: Sequence[Row], about: Json, config: Json
 ) -> dict[str, Any]:
     """What all results have; about: what every row says beside its cell and its metrics."""
     cells = ("num_rerank", "lamb", "temp")

@@ -25,6 +25,7 @@ from ames_lite.stores.row_writer import DescriptorWriter, GlobalWriter
 
 logger = logging.getLogger(__name__)
 
+Writer = DescriptorWriter | GlobalWriter
 BLOCK = 256  # global descriptors that are written at a time: two flushes each
 SHOWN = 5  # images that a message lists
 LAYOUTS = {True: "[D, K]", False: "[K, D]"}
@@ -75,7 +76,7 @@ def import_features(
     rule = Rules(survey.columns, survey.width, source.grid, how.pixels, bool(how.packed), how.top_k)
     made = {**made_by, "imported": source.form, "source_digest": source.digest}
     dim, dtype, anew = survey.width, how.dtype, how.overwrite
-    create: type[DescriptorWriter | GlobalWriter]
+    create: type[Writer]
     if vectors:
         wanted, create = globals_layout(listed, dim, dtype), GlobalWriter
         sizes: dict[str, Any] = {"dim": dim, "dtype": dtype}
@@ -170,11 +171,7 @@ def _size(root: Path, name: str) -> tuple[int, int]:
 
 
 def _fill(
-    writer: DescriptorWriter | GlobalWriter,
-    read: Callable[[str], Any],
-    bad: Mapping[str, str],
-    where: str,
-    skip: bool,
+    writer: Writer, read: Callable[[str], Any], bad: Mapping[str, str], where: str, skip: bool
 ) -> dict[str, str]:
     """Write what is still to do; returns the images that failed, also in earlier runs."""
     failed, todo, done = writer.failed, writer.todo, writer.num_finished
