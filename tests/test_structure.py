@@ -48,7 +48,7 @@ OWNERS = {
     "hydra": ["ames_lite/cli/compose.py", "ames_lite/cli/sweeps.py"],
     "omegaconf": ["ames_lite/cli/compose.py", "ames_lite/cli/sweeps.py"],
     "yaml": [
-        *("ames_lite/cli/spellings.py", "ames_lite/cli/schema/__init__.py"),
+        *("ames_lite/cli/overrides.py", "ames_lite/cli/schema/__init__.py"),
         "ames_lite/cli/shell.py",
         *("benchmarks/reproduce/rows.py", "tools/release/files.py"),
     ],

@@ -37,8 +37,7 @@ class Answers:
         """[Q] Queries whose best candidate does not exceed the threshold."""
         if self.threshold is None:
             return np.zeros(len(hits.scores), np.bool_)
-        absent: npt.NDArray[np.bool_] = hits.scores[:, 0] <= self.threshold
-        return absent
+        return np.less_equal(hits.scores[:, 0], self.threshold)
 
 
 def read_answers(

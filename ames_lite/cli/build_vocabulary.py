@@ -62,9 +62,8 @@ def keep(config: BuildVocabulary, remedy: str) -> Path | None:
         **some_of(config, OF_CLUSTERING),
         **(config.expected or {}),
     }
-    compare_provenance(
-        read_vocabulary(path)[1], wanted, wanted, files=(path, "this run"), remedy=remedy
-    )
+    made, files = read_vocabulary(path)[1], (path, "this run")
+    compare_provenance(made, wanted, wanted, files=files, remedy=remedy)
     seen = {part.dataset: part for part in read_vocabulary_images(path)}
     for one in chosen:
         with suppress(MissingFile):  # the vocabulary may be there without its sources

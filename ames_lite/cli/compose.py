@@ -25,11 +25,10 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from ames_lite.cli.overrides import FORM, is_quoted, literal, split_override, unknown, written
+from ames_lite.cli import overrides as typed
 from ames_lite.cli.schema import SCHEMAS
 from ames_lite.cli.schema.keys import Key, groups_of, keys_of
 from ames_lite.cli.schema.values import built, converted
-from ames_lite.cli.spellings import synonyms
 from ames_lite.datasets.layout import network_of
 from ames_lite.errors import ConfigError, MissingFile, check_config
 from ames_lite.io.overrides import word
@@ -93,7 +92,7 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
     """
     flag = next((text for text in overrides if text.startswith(CONFIG_NAME)), CONFIG_NAME + name)
     primary, schema = flag.removeprefix(CONFIG_NAME), SCHEMAS[name]
-    words = [split_override(text) for text in overrides if text != flag]
+    words = [typed.split_override(text) for text in overrides if text != flag]
     words = _with_backbone(name, [(SHORT.get(key, key), value) for key, value in words])
     own_groups = _keys(primary) & set(GROUPS)
     groups = [(key, value) for key, value in words if key in own_groups]
@@ -108,9 +107,9 @@ def compose(name: str, overrides: Sequence[str] = ()) -> Any:
     others = [(key, value) for key, value in words if key not in own_groups]
     for key, _ in others:
         if key not in known:
-            options = known.keys() | own_groups
-            raise unknown(f"{name} has no key '{key}'", key, options, meaning=synonyms())
-    given = [_parse(written(key, value, known[key])) for key, value in others]
+            what, options = f"{name} has no key '{key}'", known.keys() | own_groups
+            raise typed.unknown(what, key, options, meaning=typed.synonyms())
+    given = [_parse(typed.written(key, value, known[key])) for key, value in others]
     values = _contents(name, composed, given)
     for key, value in _flat(values).items():
         if key in known and "." in key:
@@ -194,7 +193,7 @@ def _with_backbone(name: str, words: list[tuple[str, str]]) -> list[tuple[str, s
         return words  # local descriptors of any name; source=images asks for one
     if chosen not in options:
         what = f"desc_name={chosen} is no backbone, and backbone= is not given"
-        raise unknown(what, chosen, options, "backbone= one of ")
+        raise typed.unknown(what, chosen, options, "backbone= one of ")
     return [*words, ("backbone", chosen)]
 
 
@@ -202,7 +201,7 @@ def _parse(text: str) -> Override:
     """Raises ConfigError for what Hydra cannot read, or would read as several runs."""
     GlobalHydra.instance().clear()
     if (override := _read(text)) is None:
-        raise ConfigError(f"'{text}' is not an override", expected=FORM)
+        raise ConfigError(f"'{text}' is not an override", expected=typed.FORM)
     expected = "a list: key=[value,value]; decimals with a point; a sweep: -m"
     check_config(not override.is_sweep_override(), f"'{text}' lists values", expected)
     return override
@@ -219,19 +218,19 @@ def sweep_values(text: str) -> list[str]:
     key, value = text.split("=", 1)
     override = _read(text)
     if override is None:
-        return [f"{key}={literal(value)}"]
+        return [f"{key}={typed.literal(value)}"]
     if not override.is_sweep_override():
         return [text]
     return [f"{key}={one}" for one in override.sweep_string_iterator()]
 
 
 def _check_group(group: str, value: str, name: str) -> None:
-    value = value[1:-1] if is_quoted(value) else value
+    value = value[1:-1] if typed.is_quoted(value) else value
     options = options_of(group)
     if value not in options or not _fits(group, value, name):
         of_others = f"{group}={value} is not one of {name}"
         what = of_others if value in options else f"there is no {group} '{value}'"
-        raise unknown(what, value, [one for one in options if _fits(group, one, name)])
+        raise typed.unknown(what, value, [one for one in options if _fits(group, one, name)])
 
 
 def _fits(group: str, value: str, name: str) -> bool:
@@ -271,7 +270,8 @@ def _keys_of(name: str, folders: tuple[Path, ...]) -> frozenset[str]:
 def _declared(name: str) -> set[str]:
     """The keys of a schema, which Hydra finds from now on."""
     if name not in SCHEMAS:
-        raise unknown(f"there are no keys schema/{name}", name, SCHEMAS, "schema/<command>, of ")
+        what = f"there are no keys schema/{name}"
+        raise typed.unknown(what, name, SCHEMAS, "schema/<command>, of ")
     _register(name)
     return {key.partition(".")[0] for key in keys_of(SCHEMAS[name])}
 

@@ -35,6 +35,7 @@ from ames_lite.reranking.ensemble import check_ensemble
 from ames_lite.reranking.scorer import Cost, PairScorer, ScoringOptions, verifier_scorer
 
 NUM_RERANK = 400  # where neither num_rerank= nor a tuned choice says
+Opened = tuple[PairScorer, HeadMeta]  # a head and what is known of it
 OF_RERANKING = ("weights", "num_rerank", "lamb", "temp", "tuned", "scores")
 
 
@@ -185,7 +186,7 @@ def numbers_of(given: object, tuned: Tuned | None = None) -> list[int]:
     return numbers
 
 
-def open_scorer(model: Named, desc_name: str, weights: Path | None) -> tuple[PairScorer, HeadMeta]:
+def open_scorer(model: Named, desc_name: str, weights: Path | None) -> Opened:
     """The head at weights=, or what model= names where that needs no weights."""
     name, arguments = model.name, model.arguments
     if name in HEADS and HEADS[name].marker is not None:
@@ -197,7 +198,7 @@ def open_scorer(model: Named, desc_name: str, weights: Path | None) -> tuple[Pai
     return PairScorer(build_head(name, **arguments), name, settings), HeadMeta()
 
 
-def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairScorer, HeadMeta]:
+def _open_weights(name: str, desc_name: str, path: Path | None) -> Opened:
     if path is None or not path.exists():
         known = [
             f"weights={one}" + " trust=true" * (ENTRIES[one].address is not None)
@@ -212,9 +213,7 @@ def _open_weights(name: str, desc_name: str, path: Path | None) -> tuple[PairSco
     return open_weights(path, desc_name, name)
 
 
-def open_weights(
-    path: Path, desc_name: str, name: str | None = None
-) -> tuple[PairScorer, HeadMeta]:
+def open_weights(path: Path, desc_name: str, name: str | None = None) -> Opened:
     """The head of these weights. Raises ConfigError for another than `name` (None: any one), and
     for other descriptors.
     """

@@ -160,9 +160,8 @@ def _check_images(place: Files, split: str) -> None:
     names, root = place.names(split), place.image_root
     absent = [name for name in names if not (root / name).is_file()]
     if absent:
-        what = (
-            f"{len(absent)} of {len(names)} {split} images are missing, the first is '{absent[0]}'"
-        )
+        missing = f"{len(absent)} of {len(names)} {split} images are missing"
+        what = f"{missing}, the first is '{absent[0]}'"
         expected = f"every image of {place.image_list(split)}"
         raise MissingFile(what, where=root, expected=expected, remedy=place.page)
 
@@ -265,11 +264,9 @@ def _notes(pipeline: Pipeline) -> list[str]:
     notes += [f"left out: {name}: {why}" for name, why in pipeline.left_out.items()]
     rerankers = pipeline.rerankers if pipeline.reranks else []
     own = {name: getattr(pipeline.config, name) for name in rerankers}
-    given = [
-        name for name, one in own.items() if one.tuned is None and None not in (one.lamb, one.temp)
-    ]
-    if given:
-        notes.append(f"λ and γ are given, not chosen for these descriptors: {', '.join(given)}")
+    own = {name: r for name, r in own.items() if r.tuned is None and None not in (r.lamb, r.temp)}
+    if own:
+        notes.append(f"λ and γ are given, not chosen for these descriptors: {', '.join(own)}")
     unverified = [place.name for place in pipeline.places if place.dataset.unverified]
     if unverified:
         notes.append(f"{UNVERIFIED}: {', '.join(unverified)}")

@@ -35,6 +35,7 @@ OF_REPORT = ("report_queries", "seed")
 OF_SCORING = ("query_desc_num", "gallery_desc_num", "max_memory", "threads", "report_queries")
 OF_LOCAL, OF_GLOBAL = "local descriptors", "global descriptors"  # networks
 Command = tuple[str, ...]  # its name, then overrides
+Texts = Sequence[str]
 
 
 def named(place: Files) -> Command:
@@ -137,16 +138,16 @@ class Pipeline:
         else:
             given += [*words(config, "global_"), *["source=images"] * self.from_images]
             given += [word("vocabulary", vocabulary)] if vocabulary else []
-        return self._extract(name, self.of_globals(place), [config.global_], network, given)
+        return self._extract(name, self.of_globals(place), [config.global_], network, given, SIDES)
 
     def _extract(
         self,
         name: str,
         place: Files,
-        kinds: Sequence[str],
+        kinds: Texts,
         network: str | None,
-        given: Sequence[str],
-        splits: Sequence[str] = SIDES,
+        given: Texts,
+        splits: Texts,
     ) -> Stage:
         fills = {split: [place.global_path(split, kind) for kind in kinds] for split in splits}
         command = (name, *named(place), word("desc_name", place.desc_name), *given)
@@ -264,9 +265,7 @@ def _rerankers(config: PlaceRecognition) -> tuple[list[str], dict[str, str]]:
         expected = f"some of {', '.join(RERANKERS)}, once; or [{NO_MODEL}]: the global rankings"
         check_config(fine or asked == WITHOUT, f"rerankers={asked}", expected)
         return asked, {}
-    without = [
-        name for name in RERANKERS if name in HEADS and getattr(config, name).weights is None
-    ]
+    without = [n for n in RERANKERS if n in HEADS and getattr(config, n).weights is None]
     left_out = {name: f"no weights are given ({name}.weights=)" for name in without}
     return [name for name in RERANKERS if name not in left_out], left_out
 

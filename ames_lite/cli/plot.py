@@ -28,9 +28,7 @@ def run(config: Plot) -> list[Path]:
     """All plots, drawn before the first one is written; returns their paths."""
     drawn = {kind: draw() for kind, draw in _chosen(config).items()}
     folder = run_dir(config, "plots", f"{list(drawn)[-1]}.{config.form}")
-    paths = [
-        save_figure(figure, folder / f"{kind}.{config.form}") for kind, figure in drawn.items()
-    ]
+    paths = [save_figure(one, folder / f"{kind}.{config.form}") for kind, one in drawn.items()]
     print("\n".join(f"{path.stem}: {path}" for path in paths))
     return paths
 

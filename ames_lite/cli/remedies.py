@@ -55,13 +55,10 @@ class Files(DatasetFiles):
         return paste(script, self.words(**more))
 
     def words(self, **more: object) -> list[str]:
-        """The overrides that name the set and its descriptors."""
-        given = {"desc_name": self.desc_name, "data_root": self.data_root, **more}
-        return self._words(**given)
-
-    def _words(self, **given: object) -> list[str]:
-        name = {"name": self.folder} if self.option == OPTION else {}
-        words = (word(key, value) for key, value in {**name, **given}.items())
+        """The overrides that name the set and its descriptors, and more; None: left out."""
+        given: dict[str, object] = {"name": self.folder} if self.option == OPTION else {}
+        given |= {"desc_name": self.desc_name, "data_root": self.data_root, **more}
+        words = (word(key, value) for key, value in given.items() if value is not None)
         swap = ["swap=true"] if self.swapped else []
         return [f"dataset={self.option}", *swap, *words]
 
@@ -74,7 +71,7 @@ class Files(DatasetFiles):
             return {"expected": self.page, "remedy": made}
         if not self.dataset.reader:  # which makes lists and ground truth
             return {"remedy": self.page}
-        made = paste("scripts/prepare_set.py", self._words(data_root=self.data_root))
+        made = self.command("scripts/prepare_set.py", desc_name=None)
         return {"expected": f"made from the official files; {self.page}", "remedy": made}
 
     def _train(self) -> str:

@@ -81,9 +81,7 @@ def show(results: dict[str, Any], seed: int) -> None:
     """Print the table: the global ranking, then every row; below it the gain with its interval."""
     names = [name for name in results["global"] if not name.startswith("mp@")]
     header = ["", "num_rerank", "λ", "γ", "", *names]
-    rows: list[list[object]] = [
-        ["global", "-", "-", "-", "", *(results["global"][name] for name in names)]
-    ]
+    rows: list[list[object]] = [["global", *["-"] * 3, "", *(results["global"][n] for n in names)]]
     reranked = [row for row in results["rows"] if row["num_rerank"]]
     for row in reranked:
         cells = [row["metrics"][name] for name in names]

@@ -20,10 +20,10 @@ import yaml
 from ames_lite import errors
 from ames_lite.cli import asks_help, print_any_text, print_help
 from ames_lite.cli.compose import as_dict, compose, given_words
+from ames_lite.cli.overrides import in_our_words
 from ames_lite.cli.own_folder import OPTION, settle
 from ames_lite.cli.remedies import THE_SET, Files, with_commands
 from ames_lite.cli.schema.keys import Data, Dataset, Root, Run, Splits, some_of
-from ames_lite.cli.spellings import in_our_words
 from ames_lite.cli.steps import REMEDY, make_missing
 from ames_lite.datasets.layout import SPLITS
 from ames_lite.errors import MissingFile, UserError, check_config, existing_file, require
@@ -40,12 +40,10 @@ RESULTS = "results.json"
 SCRIPT = r"python (?:scripts|extract)/(\w+)\.py"
 
 
-def command(
-    name: str, work: Callable[[Any], object], overrides: Sequence[str] | None = None
-) -> int:
+def command(name: str, work: Callable[[Any], object], words: Sequence[str] | None = None) -> int:
     """Compose configuration `name`, do the work, return the exit code: its result, if a number."""
     print_any_text()
-    given = sys.argv[1:] if overrides is None else list(overrides)
+    given = sys.argv[1:] if words is None else list(words)
     if asks_help(given):
         print_help(name)
         return 0

@@ -27,12 +27,9 @@ class Steps:
     root: Path
     began: float = field(default_factory=time.perf_counter)
 
-    def __call__(
-        self, name: str, *overrides: str, work: Callable[..., Any] | None = None, **more: Any
-    ) -> Any:
-        """work: another function of the command's module than its `run`."""
+    def __call__(self, name: str, *overrides: str, **more: Any) -> Any:
         print(f"\n[{time.perf_counter() - self.began:4.0f} s] {self.text(name, *overrides)}")
-        run = work or import_module(f"ames_lite.cli.{name}").run
+        run = import_module(f"ames_lite.cli.{name}").run
         return run(self.config(name, *overrides), **more)
 
     def text(self, name: str, *overrides: str) -> str:
@@ -53,9 +50,8 @@ def words(config: object, *names: str) -> list[str]:
 
 
 def make_missing(work: Callable[[], Any], explain: Explain, more: More | None = None) -> Any:
-    """The result of the work, once the remedies of its missing files were run, and of theirs.
-    explain: makes a message one with commands; more: further words for a command. Raises the
-    MissingFile that no command mends.
+    """The result of the work, once the remedies of its missing files and of theirs were run. Raises
+    the MissingFile that no command mends.
     """
     done: set[str] = set()
     while True:

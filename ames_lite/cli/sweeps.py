@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 
 from ames_lite.cli import run
 from ames_lite.cli.compose import CONFIG_NAME, compose, search_path, sweep_values
+from ames_lite.cli.overrides import in_our_words
 from ames_lite.cli.shell import RESULTS, exit_code, stamped_dir
-from ames_lite.cli.spellings import in_our_words
 from ames_lite.errors import check_config
 from ames_lite.io.overrides import word
 

@@ -37,13 +37,11 @@ OF_A_RUN = {
 }
 
 
-def training_dir(
-    config: Train | OnLabelled, command_name: str = "train", *, search: bool = True
-) -> Path:
+def training_dir(config: Train | OnLabelled, name: str = "train", *, search: bool = True) -> Path:
     """The run directory, with the configuration in it. Raises BadInput where it is in use. search:
     look for an unfinished run where no output_dir= is given.
     """
-    prefix, folder = shell.run_prefix(config, command_name), config.output_dir
+    prefix, folder = shell.run_prefix(config, name), config.output_dir
     if folder is None and search and config.resume == "auto":
         folder = _unfinished(config, prefix)
         if folder is not None:

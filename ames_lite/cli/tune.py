@@ -51,20 +51,15 @@ def run(config: Tune) -> Row:
     the first one writes and prints.
     """
     with scoring(config) as (config, processes, options):
-        scored = _scored(config, processes, options)
+        scored = score_grid(config, processes, options)
         row = best(scored.rows, scored.data.protocol.main)
         if processes.first:
             _keep(config, scored, row)
         return row
 
 
-def all_rows(config: Tune) -> Scored:
+def score_grid(config: Tune, processes: Processes, options: ScoringOptions) -> Scored:
     """Every cell of the grid on a validation set, and what it was computed from."""
-    with scoring(config) as scoring_run:
-        return _scored(*scoring_run)
-
-
-def _scored(config: Tune, processes: Processes, options: ScoringOptions) -> Scored:
     files = dataset_files(config)
     check_validation_set("dataset", config.dataset)
     kept = config.weights is not None and is_native(config.weights)

@@ -140,11 +140,9 @@ class _App:
         names = self._names(words, page)
         return self._captioned(names, [Path(name).name for name in names])
 
-    def _captioned(
-        self, names: Sequence[str], captions: Sequence[str]
-    ) -> list[tuple[Picture, str]]:
+    def _captioned(self, names: Sequence[str], texts: Sequence[str]) -> list[tuple[Picture, str]]:
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(zip(pool.map(self._thumbnail, names), captions, strict=True))
+            return list(zip(pool.map(self._thumbnail, names), texts, strict=True))
 
     def _make_thumbnail(self, name: str) -> Picture:
         """Grey where an image can no longer be read."""

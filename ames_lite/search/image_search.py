@@ -184,13 +184,11 @@ def _describe(
     return good, failed
 
 
-def _query_store(
-    described: dict[str, Described], backbone: Backbone, path: Path
-) -> DescriptorStore:
+def _query_store(images: dict[str, Described], backbone: Backbone, path: Path) -> DescriptorStore:
     made = backbone.provenance
     sizes = (int(made["top_k"]), backbone.dim, "float16")
-    with DescriptorStore.create(path, list(described), *sizes, made) as writer:
-        for name, found in described.items():
+    with DescriptorStore.create(path, list(images), *sizes, made) as writer:
+        for name, found in images.items():
             writer.append(name, found.local)
     return DescriptorStore.open(path)
 

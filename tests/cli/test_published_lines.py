@@ -14,8 +14,8 @@ import torch
 
 from ames_lite.cli import run
 from ames_lite.cli.compose import compose
+from ames_lite.cli.overrides import in_our_words
 from ames_lite.cli.schema import SCHEMAS
-from ames_lite.cli.spellings import in_our_words
 from ames_lite.errors import ConfigError
 from ames_lite.models import ELViS
 from tests.cli.test_place_recognition import ANYLOC, STORES, VOCABULARY

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from ames_lite.cli.spellings import in_our_words
+from ames_lite.cli.overrides import in_our_words
 from ames_lite.errors import ConfigError
 
 AMES_TEST = (

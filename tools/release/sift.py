@@ -23,6 +23,7 @@ from typing import Any
 from ames_lite.cli import tune
 from ames_lite.cli.compose import compose
 from ames_lite.cli.demo import BASELINES, RELEASED_RERANK, prepare_sift, worlds
+from ames_lite.cli.scoring_run import scoring
 from ames_lite.cli.shell import command, data_root, print_table
 from ames_lite.cli.steps import Steps
 from ames_lite.errors import BadInput, ConfigError, MissingFile
@@ -268,7 +269,9 @@ def _tuned(
     for world in VALIDATION:
         output = f"output_dir={_fresh(folder / f'tune_{model}_{world}')}"
         words = (f"dataset={world}", *given, output)
-        scored[world] = step("tune", *words, work=tune.all_rows)
+        print(f"\n{step.text('tune', *words)}")
+        with scoring(step.config("tune", *words)) as shared:
+            scored[world] = tune.score_grid(*shared)
         grids.append({(row.lamb, row.temp): row for row in scored[world].rows})
     row = best_together([list(grid.values()) for grid in grids], "map")
     cells = (grid[row.lamb, row.temp] for grid in grids)

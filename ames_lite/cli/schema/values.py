@@ -119,6 +119,5 @@ def built(schema: Any, values: dict[str, Any], prefix: str = "") -> Any:
     if odd:
         expected = f"some of {', '.join(names)}"
         raise ConfigError(f"there is no key {prefix}{odd[0]}", expected=expected)
-    return schema(
-        **{names[k]: converted(f"{prefix}{k}", hints[names[k]], v) for k, v in values.items()}
-    )
+    found = {names[k]: converted(prefix + k, hints[names[k]], v) for k, v in values.items()}
+    return schema(**found)

@@ -8,21 +8,25 @@ An address is `<kind>:<file, folder or URL>#<collection>`.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from socket import create_connection
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
+from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 import numpy.typing as npt
 
 from ames_lite.errors import BadInput, MissingFile, check_config, explained, require
-from ames_lite.search.databases.interface import Client, Floats, Hits, Payload
 
+Vector = TypeVar("Vector")
+Floats = npt.NDArray[np.float32]
+Payload = Mapping[str, Any]
+Hits = list[tuple[Any, float]]  # names and similarities, best first
 # of each kind: the class in the file of its name, the library, where a token is read from
 KINDS = {
     "milvus": ("Milvus", "pymilvus", "MILVUS_TOKEN"),
@@ -33,6 +37,64 @@ FORM = "milvus:<file.db or URL>#<collection>, qdrant:<folder or URL>#…, lanced
 MAKE = "ames index images=<folder> index=<this address>, or open_database(…, create=True)"
 METRICS = ("cosine", "dot", "ip")  # higher is better
 QUERIES, NAMES = 64, 1024  # searched for, removed in a request
+
+
+class Client(Protocol):
+    """A connection to one collection, by the sole owner of its library; any error that it raises
+    becomes one message. Names are unique; rows [N, D] have unit length.
+    """
+
+    WAIT: ClassVar[int] = 3  # seconds for a database to answer at first
+    PATIENCE: ClassVar[int] = 120  # and later
+    MOST_BYTES: ClassVar[int] = 4096  # of a name in UTF-8
+    EXACT_ROWS: ClassVar[int] = 200_000  # larger collections are searched by their index
+    MARK: ClassVar[str] = "ames"  # key of the mark among the metadata of a collection
+    port: int  # of a server's URL that has none
+    batch_bytes: int  # of vectors in a call of `write`
+    _collection: str
+    _name: str  # the column of the names
+
+    def __init__(self, collection: str, name_field: str) -> None:
+        self._collection, self._name = collection, name_field
+
+    def connect(self, uri: str, token: str | None) -> tuple[int, str] | None:
+        """Connect; width and metric of the collection, None where there is none."""
+
+    def create(self, dim: int) -> None:
+        """Make the collection, for exact search by cosine similarity."""
+
+    def write(self, names: Sequence[str], rows: Floats, payload: Sequence[Payload]) -> None:
+        """Add rows, in place of those of the same names."""
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Some of the names may not be there."""
+
+    def search(self, rows: Floats, count: int, filter: str | None) -> list[Hits]:
+        """The `count` most similar of all for each row, or of those that pass the filter."""
+
+    def count(self) -> int: ...
+
+    def rows(self, columns: Sequence[str]) -> Iterator[Payload]:
+        """The name, and those columns of the payload that are there, of each row in any order."""
+
+    def mark(self) -> str:
+        """A text kept with the collection; empty at first."""
+
+    def set_mark(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def row_id(name: str) -> str:
+    """A UUID, the key where names cannot be one; it has no meaning in any query language."""
+    return str(uuid5(NAMESPACE_URL, name))
+
+
+def sole(vectors: Sequence[Vector]) -> Vector:
+    """The only kind of vector that rows have."""
+    if len(vectors) != 1:
+        raise ValueError(f"its rows have {len(vectors)} vectors, one is expected")
+    return vectors[0]
 
 
 class Matches(NamedTuple):

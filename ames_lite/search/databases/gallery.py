@@ -15,8 +15,7 @@ import numpy as np
 from ames_lite.errors import BadInput, require
 from ames_lite.io.digest import names_digest
 from ames_lite.records import Neighbors
-from ames_lite.search.databases.database import VectorDatabase
-from ames_lite.search.databases.interface import Floats
+from ames_lite.search.databases.database import Floats, VectorDatabase
 from ames_lite.search.index import OpenIndex
 
 OF_FILE = ("size", "mtime_ns", "digest")

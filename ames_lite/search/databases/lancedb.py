@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ames_lite.search.databases.interface import Client, Floats, Hits, Payload, sole
+from ames_lite.search.databases.database import Client, Floats, Hits, Payload, sole
 
 
 class LanceDb(Client):

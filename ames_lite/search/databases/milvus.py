@@ -8,7 +8,7 @@ are), `name`, `vector`, and the payload as dynamic fields.
 import logging
 from collections.abc import Iterator, Sequence
 
-from ames_lite.search.databases.interface import Client, Floats, Hits, Payload, row_id, sole
+from ames_lite.search.databases.database import Client, Floats, Hits, Payload, row_id, sole
 
 
 class Milvus(Client):

@@ -6,7 +6,7 @@ with pickle: open none that you do not trust.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ames_lite.search.databases.interface import Client, Floats, Hits, Payload, row_id, sole
+from ames_lite.search.databases.database import Client, Floats, Hits, Payload, row_id, sole
 
 
 class Qdrant(Client):
