@@ -97,9 +97,7 @@ def print_help(name: str) -> None:
 
 
 def run_script(path: str, module: str | None = None) -> NoReturn:
-    """Run the command that a script is named like, on the words it was given, and exit. module: of
-    the checkout, which has the command where it is not installed.
-    """
+    """Run the command of a script's name, and exit. module: that has it where not installed."""
     if module is None:
         sys.exit(run(Path(path).stem, sys.argv[1:]))
     sys.path.insert(0, str(Path(path).resolve().parents[1]))

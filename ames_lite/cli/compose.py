@@ -87,9 +87,7 @@ def search_path(name: str) -> tuple[str, list[str]]:
 
 
 def compose(name: str, overrides: Sequence[str] = ()) -> Any:
-    """The keys of command `name` (its dataclass of SCHEMAS) with overrides applied. Raises
-    ConfigError that lists what exists.
-    """
+    """The keys of a command with overrides applied. Raises ConfigError that lists what exists."""
     flag = next((text for text in overrides if text.startswith(CONFIG_NAME)), CONFIG_NAME + name)
     primary, schema = flag.removeprefix(CONFIG_NAME), SCHEMAS[name]
     words = [typed.split_override(text) for text in overrides if text != flag]
@@ -179,9 +177,7 @@ def _chosen(config: object) -> dict[str, str | None]:
 
 
 def _with_backbone(name: str, words: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """For extraction: the backbone is the one that desc_name= names, and the other way round; a
-    global descriptor of one network asks for that backbone.
-    """
+    """For extraction: desc_name= names the backbone and the reverse; some global= name it too."""
     given, options = dict(words), options_of("backbone")
     if name not in ("extract_descriptors", "extract_globals", "place_recognition", "classify"):
         return words

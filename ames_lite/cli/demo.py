@@ -199,9 +199,7 @@ def summarize(results: Mapping[str, Any], folder: Path, neighbors: str, remark: 
 
 
 def _folders(config: Demo, head: str) -> tuple[Path, Path]:
-    """Where the worlds go, and the run directory. Raises BadInput where that is in use. head: the
-    one that is evaluated last.
-    """
+    """Where the worlds go, and the run directory (BadInput: in use). head: evaluated last."""
     root = data_root(config)
     if config.data_root is None:
         root = root / "demo" / f"seed{config.seed}"

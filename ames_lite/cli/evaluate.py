@@ -99,9 +99,7 @@ class Ensemble(NamedTuple):
 
 
 def check(config: Evaluate) -> tuple[list[int], PairScorer, Ensemble]:
-    """Values of num_rerank, the scorer, λ and γ; looks at no data. Raises where weights, λ or γ are
-    missing or do not fit.
-    """
+    """num_rerank, scorer, λ and γ; no data are read. Raises where one is missing or misfits."""
     tuned = None if config.tuned is None else read_tuned(config.tuned)
     numbers = numbers_of(config.num_rerank, tuned)
     scorer, meta = open_scorer(config.model, config.desc_name, config.weights)
@@ -214,9 +212,7 @@ def _open_weights(name: str, desc_name: str, path: Path | None) -> Opened:
 
 
 def open_weights(path: Path, desc_name: str, name: str | None = None) -> Opened:
-    """The head of these weights. Raises ConfigError for another than `name` (None: any one), and
-    for other descriptors.
-    """
+    """The head of these weights. Raises ConfigError for another head or other descriptors."""
     head, meta = load_head(path)
     is_of = next(other for other in HEADS if type(head) is HEADS[other])
     what = f"the weights are of the head '{is_of}', model is '{name}'"

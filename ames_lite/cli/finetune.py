@@ -66,9 +66,7 @@ def _square(config: Finetune) -> Named:
 def _chosen(
     config: Finetune, images: LabelledImages, val: LabelledImages | None
 ) -> tuple[LabelledImages, LabelledImages, int]:
-    """Images to train on and to evaluate by, those that cannot be read left out; and how many are
-    the only one of their class.
-    """
+    """Readable images to train on and evaluate by; how many are the only one of their class."""
     parts = [part for part in (images, val) if part is not None]
     for part in parts:
         check_present(part.root, part.names, line_of(part.source, "image"))

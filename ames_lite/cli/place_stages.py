@@ -1,6 +1,4 @@
-"""The stages of a place_recognition run: for each dataset the commands, and the files they fill.
-Only configurations are read.
-"""
+"""The stages of a place_recognition run: the commands of each dataset, and the files they fill."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -100,9 +98,7 @@ class Pipeline:
         return replace(place, desc_name=self.global_desc_name)
 
     def stages(self) -> dict[str, list[Stage]]:
-        """What each dataset needs, in order; without a reranker local descriptors only where the
-        global ones are of them.
-        """
+        """What each dataset needs, in order; local descriptors only where they are used."""
         shared, found = self._vocabulary(), {}
         for place in self.places:
             path, stages = shared or self._vocabulary(place) or (None, [])
@@ -214,9 +210,7 @@ class Pipeline:
         return replace(stage, about=f"{place.name}, of which {name} is built")
 
     def _keep_lists(self, place: Files, command: Command) -> Path | None:
-        """The neighbour lists that are there. Raises BadInput where they are of other descriptors,
-        which those of the published form do not say.
-        """
+        """The lists that are there. BadInput: of other descriptors, if they say it."""
         files, kind = self.of_globals(place), self.config.global_
         stores = [files.global_path(side, kind) for side in SIDES]
         try:

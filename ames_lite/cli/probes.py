@@ -109,9 +109,7 @@ def _resident_mib() -> float:
 
 
 def probe_knn(queries: int, gallery: int, dim: int, k: int, device: str) -> Probe:
-    """An exact search of random vectors: a part that grows with queries x gallery, and one that
-    grows with queries x k. each: of the whole search.
-    """
+    """A search of random vectors, as it grows with queries x gallery and x k. each: all of it."""
     rng = np.random.default_rng(0)
     q, n = min(queries, 256), min(gallery, MOST_ROWS, max(4, MOST_VALUES // dim))
     asked, searched = (rng.standard_normal((count, dim), np.float32) for count in (q, n))
@@ -159,9 +157,7 @@ def probe_steps(
     recipe: Recipe,
     device: torch.device,
 ) -> Probe:
-    """Steps of the sampler's small batch, with as many descriptors as a step has on average. each:
-    of a step of the recipe.
-    """
+    """Steps of a small batch with a mean number of descriptors. each: of a step of the recipe."""
     high = min(recipe.max_count, store.max_count)
     low = min(recipe.min_count or high, high)
     mean, square = (low + high) / 2, (low * low + low * high + high * high) / 3

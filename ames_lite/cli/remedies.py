@@ -44,9 +44,7 @@ def with_commands(message: str, named: str | None = None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Files(DatasetFiles):
-    """The files of a data set, with commands as remedies. dataset: its configuration; images: the
-    folder of its images, where the user said so.
-    """
+    """The files of a data set, with commands as remedies. images: their folder, as given."""
 
     dataset: Dataset
     images: Path | None = None

@@ -44,9 +44,7 @@ def scoring(config: S) -> Iterator[tuple[S, Processes, ScoringOptions]]:
 
 
 def settled(config: C, device: torch.device, processes: Processes = ALONE) -> C:
-    """The configuration with the precision that `auto` is on the first process' device. Raises
-    BadInput for one that a device does not have.
-    """
+    """With `auto` settled on the first process' device. BadInput: a device lacks the precision."""
     autocast(config.precision, device)  # in every process, or the others would wait for one
     found = settle_precision(config.precision, device) if processes.first else ""
     return replace(config, precision=processes.from_first(found))
@@ -60,9 +58,7 @@ def check_validation_set(key: str, dataset: Dataset) -> None:
 
 
 def run_folder(config: Scored, command_name: str, processes: Processes, last: str) -> Path:
-    """The run directory, the same for all processes; raises also where nothing can be resumed.
-    last: the file that the run writes last.
-    """
+    """The run directory of all processes. last: what it writes last. Raises: nothing to resume."""
     made = ""
     if processes.first:
         named = run_prefix(config, command_name)

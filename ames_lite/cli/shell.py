@@ -73,9 +73,7 @@ def check_alone(what: str, expected: str, remedy: str | None = None) -> None:
 
 
 def exit_code(work: Callable[[], object], configs: Sequence[Any] = ()) -> int:
-    """Do the work; a user's mistake becomes one message and 1. configs: the configuration, once the
-    work has composed it.
-    """
+    """Do the work; a user's mistake becomes one message and 1. configs: filled by the work."""
     try:
         done = work()
     except UserError as error:

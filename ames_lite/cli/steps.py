@@ -50,9 +50,7 @@ def words(config: object, *names: str) -> list[str]:
 
 
 def make_missing(work: Callable[[], Any], explain: Explain, more: More | None = None) -> Any:
-    """The result of the work, once the remedies of its missing files and of theirs were run. Raises
-    the MissingFile that no command mends.
-    """
+    """The result of the work, once what it misses was made; MissingFile where nothing makes it."""
     done: set[str] = set()
     while True:
         try:

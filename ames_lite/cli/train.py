@@ -163,9 +163,7 @@ def find_training(
 def open_training_set(
     found: Mapping[str, Path], recipe: Recipe
 ) -> tuple[DescriptorStore, TripletSampler]:
-    """The store and the sampler of a training set. Raises BadInput. found: paths of its list,
-    store, neighbors and, where it has them, families.
-    """
+    """The store and the sampler of a training set. found: its files. Raises BadInput."""
     images = read_image_list(found["list"])
     store, labels = open_store(found["store"], images.names, images.sizes), images.labels
     if labels is None:
@@ -243,9 +241,7 @@ def _open_validation(
 def _set_projection(
     config: Train, head: SimilarityHead, store: DescriptorStore, generator: torch.Generator
 ) -> None:
-    """The projection of a file, or by ITQ of a sample of the training descriptors. Left as it is
-    where the store holds bits and no file is given.
-    """
+    """The projection of a file, or by ITQ of a sample; packed bits have no need of one."""
     assert isinstance(head, AMES)
     layer = head.remap_local[0]
     assert isinstance(layer, Binarization)

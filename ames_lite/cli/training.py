@@ -38,9 +38,7 @@ OF_A_RUN = {
 
 
 def training_dir(config: Train | OnLabelled, name: str = "train", *, search: bool = True) -> Path:
-    """The run directory, with the configuration in it. Raises BadInput where it is in use. search:
-    look for an unfinished run where no output_dir= is given.
-    """
+    """The run directory (BadInput: in use). search: for an unfinished run, without output_dir=."""
     prefix, folder = shell.run_prefix(config, name), config.output_dir
     if folder is None and search and config.resume == "auto":
         folder = _unfinished(config, prefix)
@@ -106,9 +104,7 @@ def make_training_list(config: Data) -> DatasetFiles | None:
 
 
 def _training_list(root: Path, path: Path) -> ImageList:
-    """All labelled images of a custom dataset; those of the label `distractor` have a number each.
-    Raises BadInput where its kind has no labels.
-    """
+    """All labelled images, each `distractor` a class of its own. BadInput: there are no labels."""
     description = read_description(root)
     if description is None:
         expected = "labels=folders, labels=<a CSV file,label>, or a train.txt"

@@ -47,9 +47,7 @@ class Scored(NamedTuple):
 
 
 def run(config: Tune) -> Row:
-    """Choose and, for a head, freeze; returns the chosen row. Several processes share the scoring,
-    the first one writes and prints.
-    """
+    """Choose and, for a head, freeze; returns the row. Several processes share the scoring."""
     with scoring(config) as (config, processes, options):
         scored = score_grid(config, processes, options)
         row = best(scored.rows, scored.data.protocol.main)

@@ -94,9 +94,7 @@ class ImageReranker:
         return cls(backbone, reranker, calibration_of(meta, path))
 
     def describe(self, image: ImageLike) -> Described:
-        """Its local descriptors, rounded as stores keep them, and its global one. Raises BadInput,
-        MissingFile.
-        """
+        """Local descriptors, rounded as in stores, and the global one. BadInput, MissingFile."""
         prepared = self.backbone.prepare(as_image(image, min_side=MIN_SIDE))
         return _as_stored(self.backbone.describe([prepared])[0])
 

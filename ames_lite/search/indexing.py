@@ -287,9 +287,7 @@ class _Run:
         return Vlad(path)
 
     def _fill_vectors(self, record: IndexRecord) -> None:
-        """The VLAD vectors of every segment that has none of this vocabulary: those that are there
-        are complete, as the index names them.
-        """
+        """The VLAD vectors of segments without; those that the index names are complete."""
         if (vlad := self.vocabulary) is None:
             return
         for segment in segments_of(record.entries):

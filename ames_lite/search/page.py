@@ -1,6 +1,4 @@
-"""The page of a search: every query beside the images found for it. There is no ground truth here,
-so nothing on it says which images are right.
-"""
+"""The page of a search: queries beside what was found; there is no ground truth to judge it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,9 +68,7 @@ def write_search_page(
 
 
 def views_of(found: Found, index: OpenIndex, ranker: Ranker) -> PairViews:
-    """Explains pairs of the queries whose descriptors were kept, while the index is open. It may
-    have been updated since: images are found by their names.
-    """
+    """Explains pairs of queries that were kept; images are found by name in an updated index."""
 
     def read(number: int) -> LocalDescriptors:
         here = index.id_of.get(found.gallery[number])

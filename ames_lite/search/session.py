@@ -1,6 +1,4 @@
-"""Searches of one folder by someone who looks: the pairs of a query are scored once, and then its
-candidates are only reordered.
-"""
+"""Searches by someone who looks: pairs are scored once, then candidates are only reordered."""
 
 from collections.abc import Callable
 from functools import lru_cache

@@ -33,9 +33,7 @@ def address_of(host: str, port: socket) -> str:
 
 
 def guarded(host: str, **described: Any) -> FastAPI:
-    """Without pages that load scripts of another machine; on the loopback a page of another
-    address may not ask as if it were ours.
-    """
+    """No script of another machine; on the loopback no page of another address may ask."""
     web = FastAPI(docs_url=None, redoc_url=None, **described)
     if host in LOOPBACK:
         web.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)

@@ -23,9 +23,7 @@ SCHEMAS = {name: _CLASSES[name.title().replace("_", "")] for name in NAMES}  # F
 
 
 def help_of(name: str) -> Iterator[tuple[str, str, str]]:
-    """Every key of a command, its default as it is typed, and what it means; groups first. Before
-    the keys of a part stands what it is, without a default.
-    """
+    """Every key of a command, its default as typed, its meaning; groups first, then by parts."""
     about = helps_of(SCHEMAS[name])
     text = (conf_dir() / f"{name}.yaml").read_text(encoding="utf-8")
     chosen: list[Any] = yaml.safe_load(text)["defaults"]

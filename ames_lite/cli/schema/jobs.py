@@ -1,6 +1,4 @@
-"""The keys of the jobs around reranking: other tools' features and lists, an HTTP server, training
-of backbones and classifiers.
-"""
+"""The keys of the jobs around reranking: other tools' files, an HTTP server, more trainings."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -172,9 +172,7 @@ class VectorDatabase(AbstractContextManager["VectorDatabase"]):
     def upsert(
         self, names: Sequence[str], vectors: npt.ArrayLike, payload: Sequence[Payload] | None = None
     ) -> None:
-        """Write vectors [N, D], scaled to unit length, under unique names; payload [N]: columns for
-        filters. Rows of these names are replaced.
-        """
+        """Write vectors [N, D] at unit length, payload [N] for filters, in place of these names."""
         check_names(names)
         rows, payload = unit_rows(vectors, self.dim, names), payload or [{}] * len(names)
         what = f"{len(names)} names, {len(rows)} vectors, {len(payload)} rows of payload"

@@ -32,9 +32,7 @@ class Waiting(NamedTuple):
 
 
 class Batches:
-    """At most `batch_pairs` of the reranker together, but for a request that has more; note: called
-    with the number of requests of every call.
-    """
+    """At most `batch_pairs` together, but of a larger request; note: told how many a call has."""
 
     def __init__(self, reranker: Reranker, note: Callable[[int], None]) -> None:
         self._reranker, self._most, self._note = reranker, reranker.batch_pairs, note
