@@ -1,6 +1,5 @@
-"""Configurations: the sole owner of Hydra. A command's keys and their types are those of its
-dataclass (cli/schema); the YAML of its name chooses the groups. Every group's value must be a file
-of that group.
+"""Configurations: the sole owner of Hydra. A command's keys and types are those of its dataclass
+(cli/schema); the YAML of its name chooses the groups, every value a file of its group.
 """
 
 import json

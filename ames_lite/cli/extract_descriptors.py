@@ -27,10 +27,9 @@ def run(config: ExtractDescriptors) -> None:
     how |= {"binarization": binarization, "shard": shard}
     for split in splits:
         how["boxes"] = query_boxes(files, lists[split]) if split == "query" else None
-        paths = {"local": files.local_path(split)}
-        paths["global"] = files.global_path(split, backbone.global_kind or "cls")
-        local, vectors = (paths[kind] if kind in outputs else None for kind in OUTPUTS)
-        given = (backbone, root, lists[split])
+        local = files.local_path(split) if "local" in outputs else None
+        kind, given = backbone.global_kind or "cls", (backbone, root, lists[split])
+        vectors = files.global_path(split, kind) if "global" in outputs else None
         for path in extract_descriptors(*given, local=local, vectors=vectors, **how):
             print(f"{split}: {path}")
 

@@ -1,6 +1,5 @@
 """`python scripts/failures.py results=<run>`: the page of what an evaluation got right and wrong.
-The files that the run read (lists, ground truth, neighbours, scores.hdf5) are read again, and must
-give the metrics of results.json. Images that are missing are counted in a message.
+The files that the run read are read again, and must give the metrics of results.json.
 """
 
 import logging

@@ -1,6 +1,5 @@
-"""dataset=folder: a custom dataset is prepared on first use, from images= and labels=, which lists
-that are there must come from. `dataset.json` remembers what the command line leaves open: protocol,
-role, and the images' folder.
+"""dataset=folder: a custom dataset is prepared on first use, from images= and labels=; dataset.json
+remembers what the command line leaves open: protocol, role, and the images' folder.
 """
 
 from dataclasses import asdict
@@ -82,9 +81,8 @@ def show(folder: Path, made: Relation, description: Description) -> None:
 
 
 def settle(config: Data, data_root: Path) -> Description | None:
-    """Prepare or check a custom dataset; returns its dataset.json, by which dataset.protocol,
-    dataset.role and images are filled in where they are left open. Raises ConfigError for labels=
-    that do not go with the rest; BadInput where they changed.
+    """Prepare or check a custom dataset; its dataset.json, which is returned, fills in protocol,
+    role and images. Raises ConfigError for labels= that do not fit, BadInput where they changed.
     """
     dataset = config.dataset
     images, labels = config.images, config.labels

@@ -1,6 +1,5 @@
-"""`python scripts/prepare_set.py`: image lists and ground truth of a public set, from its layout.
-Reads the official files below data_root/<folder>, as the dataset's YAML says; writes query.txt,
-gallery.txt and gnd_<folder>.json.
+"""`python scripts/prepare_set.py`: image lists and ground truth of a public set, from its official
+files below data_root/<folder>, in the layout that the dataset's YAML says.
 """
 
 from dataclasses import replace

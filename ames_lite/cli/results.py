@@ -1,6 +1,5 @@
 """What an evaluation prints and writes: its table, the report, the exports and results.json. The
-report of a global ranking (model=none) shows successes, and of the failures those that are furthest
-from a correct image.
+report of a global ranking (model=none) shows successes and the furthest of the failures.
 """
 
 from collections.abc import Sequence

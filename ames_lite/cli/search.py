@@ -1,6 +1,5 @@
 """`python scripts/search.py images=<folder> query=<image or folder>`: search one's own images. The
-index is brought up to date; with a query its candidates are retrieved and reranked. The run
-directory gets retrieval_results.json, the same with scores, and report.html.
+run directory gets retrieval_results.json, the same with scores, and report.html.
 """
 
 import time

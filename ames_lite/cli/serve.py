@@ -1,6 +1,5 @@
-"""`python scripts/serve.py`: rerank images and descriptors over HTTP; images=<folder>: search it.
-The index is brought up to date as by `ames search`; then requests are answered until Ctrl-C or
-SIGTERM, those that are open to the end.
+"""`python scripts/serve.py`: rerank images and descriptors over HTTP; images=<folder>: search it,
+as `ames search` does. Ctrl-C or SIGTERM ends it, once the requests that are open are answered.
 """
 
 import math

@@ -1,6 +1,5 @@
 """Hydra's own flags (`-m`, `--info`, `--shell-completion`, `hydra/launcher=…`): runs by hydra.main.
-Every job of a sweep is the command on its own words, in its own run directory; all of them are
-checked before the first one starts, and a sweep of results ends with one table.
+All jobs of a sweep are checked before the first one starts; one of results ends with a table.
 """
 
 import sys
@@ -55,9 +54,8 @@ def _run(name: str, words: Sequence[str]) -> None:
 
 
 class _Job:
-    """A job of Hydra: the command on the words of the job. Raises CompactHydraException, which
-    Hydra shows without a traceback, where the command fails; KeyboardInterrupt, which ends the
-    sweep, where it was interrupted.
+    """A job of Hydra: the command on its words. Raises CompactHydraException, which Hydra shows
+    without a traceback, where it fails; KeyboardInterrupt, which ends the sweep, if interrupted.
     """
 
     def __init__(self, name: str, flags: Sequence[str]) -> None:

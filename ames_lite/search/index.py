@@ -1,8 +1,6 @@
-"""The index of a folder of images: `index.json`, and stores in segments, one for every run that
-found something new.
+"""The index of a folder of images: `index.json`, and stores in segments, one a run that found any.
 
-Files of an index folder (n: number of a segment, six digits; v: eight digits of the vocabulary's
-digest):
+Files of an index folder (n: number of a segment, six digits; v: of the vocabulary's digest, eight):
   index.json              what stands where; written last, so what it names is whole
   pending.json            the segment that a run is at, for the next one to finish
   n_local.hdf5            local descriptors (`descriptor_store`)

@@ -105,9 +105,8 @@ def compare(
     looked: int,
     digest: Callable[[str], str],
 ) -> Changes:
-    """What changed since the folder was listed, at `looked` (ns). A file that was touched, or that
-    changed within a tick of that moment and so may have the same time, is compared by the digest of
-    its bytes.
+    """What changed since the folder was listed, at `looked` (ns). A file that was touched, or
+    changed within a tick of that moment, is compared by the digest of its bytes.
     """
     kept, todo, hashed = [], [], False
     for file in files:

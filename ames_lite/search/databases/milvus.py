@@ -1,5 +1,4 @@
-"""Milvus: a file `*.db` of Milvus Lite, or a server or cluster by URL. A filter is a Milvus
-expression.
+"""Milvus: a file `*.db` of Milvus Lite, or a server or cluster by URL. A filter is its expression.
 
 Our collections have the key `id` (a UUID of the name: pymilvus pastes keys into expressions as they
 are), `name`, `vector`, and the payload as dynamic fields.

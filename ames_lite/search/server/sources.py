@@ -1,6 +1,5 @@
 """What a request gives, as a file of an image or as an array of descriptors. Nothing is fetched. A
-path is resolved, links included, and must then lie below a root; what lies elsewhere and what is
-not there are refused alike.
+path, its links resolved, must lie below a root; elsewhere and not there are refused alike.
 """
 
 import re
