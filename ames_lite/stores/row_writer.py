@@ -68,10 +68,9 @@ class RowWriter:
         with hdf5.closed_on_error(self._file):
             if not self._file.has_checksums:  # complete, of an older version
                 self._layout = {name: wanted[name] for name in wanted.keys() - {"checksum"}}
-            if self.resumed:
-                self._check_same_store()
+            self._check_same_store()  # another process may have replaced it just now
             self._sets = {name: self._file[name] for name in self._layout}
-            self._next = self._first_todo() if self.resumed else 0
+            self._next = self._first_todo()
 
     @property
     def num_finished(self) -> int:

@@ -6,6 +6,7 @@ import pickle
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -311,6 +312,24 @@ def test_resume_demands_the_same_names_sizes_and_provenance(tmp_path: Path) -> N
             assert part in str(error.value)
     with create(path, resume=True) as store:
         assert store.todo == NAMES[1:]
+
+
+@pytest.mark.parametrize("names", [NAMES[::-1], NAMES[:5]])
+def test_a_store_that_another_process_puts_in_place_is_not_filled(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of one list would stand under the names of another."""
+    path, open_to_fill = tmp_path / "store.hdf5", hdf5.open_to_fill
+
+    def replaced(*given: Any) -> hdf5.File:
+        monkeypatch.undo()
+        with DescriptorStore.create(path, names, K, D, "float16", PROVENANCE, overwrite=True):
+            pass
+        return open_to_fill(*given)
+
+    monkeypatch.setattr(hdf5, "open_to_fill", replaced)
+    with pytest.raises(BadInput, match="row [05]"):
+        create(path)
 
 
 def test_an_existing_store_is_never_replaced_unasked(filled: Path, tmp_path: Path) -> None:
