@@ -21,7 +21,7 @@ from ames_lite.evaluation.results_file import Rankings
 from ames_lite.evaluation.significance import bootstrap_mean
 from ames_lite.evaluation.tuning import learn_cascade, outcome
 from ames_lite.records import NO_EVIDENCE
-from ames_lite.reranking.calibration import Cascade
+from ames_lite.reranking.cascade import Cascade
 from ames_lite.reranking.ensemble import stable_descending
 
 HEADER = ["run", "pairs", "scored", "first 10 kept", "mAP", "of the cascade", "points"]

@@ -22,7 +22,7 @@ from ames_lite.io.checkpoint import HeadMeta
 from ames_lite.io.digest import names_digest
 from ames_lite.io.shipped import shipped
 from ames_lite.models import HEADS
-from ames_lite.reranking.calibration import Cascade
+from ames_lite.reranking.cascade import Cascade
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.runtime import pick_device
 from ames_lite.search.databases.database import VectorDatabase, is_address, open_database

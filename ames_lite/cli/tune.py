@@ -19,7 +19,8 @@ from ames_lite.evaluation.tuning import Row, Tuned, best, grid
 from ames_lite.io.checkpoint import is_native, load_head, save_meta
 from ames_lite.processes import Processes
 from ames_lite.records import PairScores
-from ames_lite.reranking.calibration import Cascade, Outcome, fit_calibration
+from ames_lite.reranking.calibration import Outcome, fit_calibration
+from ames_lite.reranking.cascade import Cascade
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 
 TUNED = "tuned.json"

@@ -19,7 +19,8 @@ from ames_lite.evaluation.protocols import Retrieval
 from ames_lite.io import remedies
 from ames_lite.io.json_file import read_json_file, write_json_file
 from ames_lite.records import PairScores
-from ames_lite.reranking.calibration import Cascade, Outcome, fit_cascade
+from ames_lite.reranking.calibration import Outcome
+from ames_lite.reranking.cascade import Cascade, fit_cascade
 from ames_lite.reranking.ensemble import ensemble_scores
 
 

@@ -27,7 +27,7 @@ from ames_lite.io.images import Box, list_folder, no_images
 from ames_lite.io.provenance import check_provenance, compare_provenance
 from ames_lite.io.walking import names_of, real_folders
 from ames_lite.records import NO_EVIDENCE, LocalDescriptors, Neighbors
-from ames_lite.reranking.calibration import Cascade
+from ames_lite.reranking.cascade import Cascade
 from ames_lite.reranking.ensemble import ensemble_scores, rerank
 from ames_lite.reranking.scorer import PairScorer, ScoringOptions
 from ames_lite.retrieval.knn import most_similar

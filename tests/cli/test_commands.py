@@ -23,7 +23,8 @@ from ames_lite.io.digest import file_digest
 from ames_lite.io.images import save_jpeg
 from ames_lite.io.json_file import read_json_file
 from ames_lite.models import ELViS
-from ames_lite.reranking.calibration import Calibration, Cascade, Outcome
+from ames_lite.reranking.calibration import Calibration, Outcome
+from ames_lite.reranking.cascade import Cascade
 from ames_lite.stores.descriptor_store import DescriptorStore
 from tests.conftest import TinyWorld
 from tests.helpers import ROOT, in_process

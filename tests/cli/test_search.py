@@ -24,7 +24,8 @@ from ames_lite.io.images import list_images, load_image, save_jpeg
 from ames_lite.models import AMES, ELViS
 from ames_lite.records import NO_EVIDENCE
 from ames_lite.reranking import Reranker
-from ames_lite.reranking.calibration import Calibration, Cascade, Curve
+from ames_lite.reranking.calibration import Calibration, Curve
+from ames_lite.reranking.cascade import Cascade
 from ames_lite.search import image_search
 from ames_lite.search.image_search import Found
 from tests.helpers import main_of, shared_file

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ames_lite.errors import BadInput
-from ames_lite.reranking.calibration import Cascade, fit_cascade
+from ames_lite.reranking.cascade import Cascade, fit_cascade
 
 
 def a_set(seed: int, junk: float) -> tuple[Any, Any, Any]:
