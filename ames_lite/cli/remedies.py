@@ -44,7 +44,7 @@ def with_commands(message: str, named: str | None = None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Files(DatasetFiles):
-    """The files of a data set, with commands as remedies. images: their folder, as given."""
+    """The files of a data set, with commands as remedies; images: of its images, a folder."""
 
     dataset: Dataset
     images: Path | None = None

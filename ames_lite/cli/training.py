@@ -1,8 +1,8 @@
 """What commands that train share: run directory, files of a labelled folder, labelled images.
 
 With resume=auto the run directory is that of the run to be resumed: the output_dir= given, or the
-newest unfinished run of the same configuration below runs/. On dataset=folder with images= missing
-files are made by their commands.
+newest unfinished run of the same configuration below runs/. On dataset=folder, where images= is
+given, missing files are made by their commands.
 """
 
 from dataclasses import replace

@@ -166,8 +166,8 @@ class _Run:
         return Indexed(self.place, len(entries), changes, failed, empty, tuple(self.notes))
 
     def _records(self) -> tuple[IndexRecord | None, IndexRecord | None]:
-        """The index and what an interrupted run planned, where usable; the stores of neither are
-        removed. Unusable ones keep theirs until the new index is complete.
+        """The index and what an interrupted run planned, where usable; stores that neither names
+        are removed, those of an unusable one when the new index is complete.
         """
         found = [index.read_record(self.place), index.read_record(self.place, index.PENDING)]
         index.remove_unnamed(self.place, [record for record in found if record is not None])

@@ -68,7 +68,9 @@ def write_search_page(
 
 
 def views_of(found: Found, index: OpenIndex, ranker: Ranker) -> PairViews:
-    """Explains pairs of queries that were kept; images are found by name in an updated index."""
+    """Explains pairs of queries that were kept; images are found by name in an index that was
+    updated since, and is open.
+    """
 
     def read(number: int) -> LocalDescriptors:
         here = index.id_of.get(found.gallery[number])
