@@ -1,4 +1,4 @@
-"""The keys of the jobs around reranking: other tools' files, a server, more trainings, classifiers."""
+"""Keys of the jobs around reranking: other tools' files, a server, more trainings, classifiers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
