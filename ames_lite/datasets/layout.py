@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 
 from ames_lite.datasets.ground_truth import read_ground_truth
-from ames_lite.datasets.image_lists import read_image_list
 from ames_lite.errors import BadInput, MissingFile
 from ames_lite.io import remedies
 from ames_lite.records import GroundTruth
@@ -85,6 +84,8 @@ class DatasetFiles:
 
     def names(self, split: str) -> tuple[str, ...]:
         """The image list of a split, read."""
+        from ames_lite.datasets.image_lists import read_image_list  # loads libraries of images
+
         return read_image_list(self.image_list(split)).names
 
     def families(self) -> Path | None:

@@ -199,7 +199,7 @@ class File(_Guarded):
     def __init__(self, inner: Any, path: Path, remedy: str | None = None, new: bool = False):
         super().__init__(inner, path, remedy, new)
         self._found: dict[str, DataSet] = {}  # looking one up takes as long as reading a row
-        self._checked: set[int | None] = set()  # addresses; what HDF5 has read, it keeps
+        self._checked: set[int | None] = set()  # addresses, of paths that were followed
         self._userblock = int(inner.userblock_size)
         self.has_checksums = self.verifies = self._broken = False
         self.sums: dict[str, Any] = {}
@@ -241,7 +241,8 @@ class File(_Guarded):
 
     def groups(self, member: str) -> Iterator[str]:
         """Paths of all groups that have such a member. Raises BadInput at any link."""
-        self._check()
+        with self.reading("'/'"):
+            self._check()
         left, met = [""], set()
         while left:
             at = left.pop()
@@ -280,7 +281,8 @@ class File(_Guarded):
         link = group.id.links.get_info(os.fsencode(name))
         if link.type != HARD:
             raise ValueError(f"'{name}' is a link")
-        self._check(link.u)
+        if not self._new:
+            check_object(self._bytes, link.u)  # not kept: there may be millions
         return int(link.u)
 
     def _check(self, address: int | None = None) -> None:

@@ -54,14 +54,21 @@ class RowWriter:
     codebook: Codebook | None = None  # of descriptors that are kept as product codes
 
     def __init__(
-        self, path: str | Path, names: Names, wanted: Layout, made: Made, **begin: Unpack[Begin]
+        self,
+        path: str | Path,
+        names: Names,
+        wanted: Layout,
+        made: Made,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
     ) -> None:
         """names: unique; wanted: all data sets, each with a row an image; made: the provenance. Of
         a complete file nothing is to do. BadInput also where the disk is too small for it.
         """
         self.path, self.names, self._layout = Path(path).absolute(), tuple(names), wanted
-        self.provenance, overwrite = check_provenance(made), begin.get("overwrite", False)
-        self.resumed = begin.get("resume", False) and not overwrite and self.path.exists()
+        self.provenance = check_provenance(made)
+        self.resumed = resume and not overwrite and self.path.exists()
         if not self.resumed:
             self._begin(overwrite)
         self._file = hdf5.open_to_fill(self.path, self.schema)

@@ -314,6 +314,12 @@ def test_resume_demands_the_same_names_sizes_and_provenance(tmp_path: Path) -> N
         assert store.todo == NAMES[1:]
 
 
+def test_a_misspelled_option_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="resum"):
+        create(tmp_path / "store.hdf5", resum=True)
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("names", [NAMES[::-1], NAMES[:5]])
 def test_a_store_that_another_process_puts_in_place_is_not_filled(
     names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -43,6 +43,11 @@ def read(path: Path) -> Any:
         return file["group/virtual"][:].tolist(), file["plain"][:].tolist()
 
 
+def walked(path: Path) -> list[str]:
+    with hdf5.open_foreign(path) as file:
+        return list(file.groups("virtual"))
+
+
 @pytest.mark.parametrize("libver", FORMS, ids=str)
 @pytest.mark.parametrize("block", [0, 512])
 def test_whole_mappings_are_read(tmp_path: Path, libver: Any, block: int) -> None:
@@ -130,4 +135,5 @@ def test_names_beyond_the_end_are_refused(tmp_path: Path, libver: Any) -> None:
         for number in (1 << 40, len(whole)):
             put = number.to_bytes(8, "little")
             path.write_bytes(whole[: heap + 8] + put + whole[heap + 16 :])
-            assert "its names" in assert_refused(lambda: read(path), path)
+            for use in (read, walked):
+                assert "its names" in assert_refused(lambda use=use: use(path), path)
