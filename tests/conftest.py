@@ -79,9 +79,14 @@ class TinyWorld:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Two processes take the files as they stand: the doctests, which are short, come last."""
     config.option.loadscopereorder = False
     gc.set_threshold(20_000)  # a thirtieth as often: 3 % of the time
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files as they stand, but for the long ones of training: no process is left with them."""
+    items.sort(key=lambda item: "training" not in item.path.parts)
 
 
 @contextmanager

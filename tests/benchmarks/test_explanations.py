@@ -16,6 +16,7 @@ from benchmarks.explanations import NEAR, Geometry, main, measured
 from tests.conftest import TinyWorld
 
 
+@pytest.mark.slow
 def test_points_of_the_landmark_are_the_same_point(tiny_world: TinyWorld) -> None:
     geometry = Geometry(tiny_world.folder())
     names = [str(name) for name in geometry.found["name"] if "landmark0001" in name][:2]

@@ -123,6 +123,7 @@ def test_what_was_scored_is_not_scored_again(
     assert calls[4:] == [15, 12], "other weights, other settings"
 
 
+@pytest.mark.slow
 def test_an_interrupted_frontier_goes_on_where_it_stopped(
     tiny_world: TinyWorld,
     heads: list[Path],

@@ -216,14 +216,8 @@ def test_tokens_are_refused_where_there_are_none(build: Build) -> None:
         head.score(*encoded(head), return_tokens=True)
 
 
-SLOW = [
-    pytest.param(name, marks=pytest.mark.slow)
-    for name in EVERY_HEAD
-    if name not in ("fp", "binary")
-]
-
-
-@pytest.mark.parametrize("name", ["fp", *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in EVERY_HEAD if name != "binary"])
 def test_score_compiles_into_one_graph_for_all_sizes(name: str) -> None:
     """A binary AMES differs in encode alone."""
     build = EVERY_HEAD[name]

@@ -7,6 +7,7 @@ ones, so that nothing is downloaded.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,10 @@ MAPS = [name for name in NETWORKS if name not in ("xfeat", "photo")]  # with one
 PATCHES = {"image_size": 96, "scales": [0.7, 1.0], "top_k": 20}
 
 
-def tiny(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **placed: Any) -> Backbone:
+def tiny(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backbone:
     """The backbone of that name with a tiny network."""
     kind, _, variant = name.partition("_")
-    given: dict[str, Any] = {"device": "cpu", **placed} if name in NETWORKS else {}
+    given: dict[str, Any] = {"device": "cpu", "batch_pixels": 10**7} if name in NETWORKS else {}
     if name == "sift":
         return build_backbone(name, top_k=20)
     if name == "xfeat":  # small, and its weights come with its package
@@ -91,6 +92,18 @@ def _save(model: Any, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
+@pytest.fixture(scope="module", params=BACKBONES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def backbone(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One of every kind: most tests read it alone."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield tiny(name, tmp_path_factory.mktemp(name), monkeypatch)
+
+
 def pictures(count: int) -> list[np.ndarray]:
     """Pictures of one size with structure, so that SIFT finds something too."""
     rng = np.random.default_rng(1)
@@ -98,11 +111,7 @@ def pictures(count: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(c.repeat(10, axis=0).repeat(10, axis=1)) for c in coarse]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_what_is_promised_is_kept(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backbone = tiny(name, tmp_path, monkeypatch)
+def test_what_is_promised_is_kept(backbone: Any) -> None:
     image = pictures(1)[0]
     found = backbone.extract(image, (20.0, 10.0, 150.0, 110.0))
     assert 0 < found.count <= 20 and found.size == image.shape[:2]
@@ -115,11 +124,8 @@ def test_what_is_promised_is_kept(
     assert vector is None or (vector.shape == (backbone.global_dim,) and np.isfinite(vector).all())
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_provenance_is_what_json_gives_back_and_names_the_weights(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    provenance = tiny(name, tmp_path, monkeypatch).provenance
+def test_provenance_is_what_json_gives_back_and_names_the_weights(name: str, backbone: Any) -> None:
+    provenance = backbone.provenance
     assert check_provenance(provenance) == provenance
     assert provenance["backbone"] == (
         name if name in ("sift", "tiny_random") else name.split("_")[0]
@@ -127,11 +133,7 @@ def test_provenance_is_what_json_gives_back_and_names_the_weights(
     assert name in ("sift", "tiny_random") or len(provenance["weights"]) == 64
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_a_batch_describes_as_single_images_do(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backbone = tiny(name, tmp_path, monkeypatch, batch_pixels=10**7)
+def test_a_batch_describes_as_single_images_do(backbone: Any) -> None:
     prepared = [backbone.prepare(image, None) for image in pictures(3)]
     for single, together in zip(prepared, backbone.describe(prepared), strict=True):
         alone = backbone.describe([single])[0]
@@ -144,11 +146,7 @@ def test_a_batch_describes_as_single_images_do(
             assert np.abs(alone.vector - together.vector).max() < 1e-4 * scale
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_what_workers_do_can_be_sent_to_them(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backbone = tiny(name, tmp_path, monkeypatch)
+def test_what_workers_do_can_be_sent_to_them(backbone: Any) -> None:
     sent = pickle.loads(pickle.dumps(backbone.prepare))  # noqa: S301
     image = pictures(1)[0]
     here, there = backbone.prepare(image, None), sent(image, None)
@@ -191,11 +189,7 @@ def load_pillow(image: np.ndarray) -> Any:
     return pytest.importorskip("PIL.Image").fromarray(image)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_what_is_not_rgb_uint8_is_refused_with_what_is_expected(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backbone: Any = tiny(name, tmp_path, monkeypatch)
+def test_what_is_not_rgb_uint8_is_refused_with_what_is_expected(backbone: Any) -> None:
     for what, given in not_rgb().items():
         for taken in (backbone.extract, lambda x: backbone.prepare(x, None)):
             with pytest.raises(BadInput, match=r"RGB uint8 \[H, W, 3\]"):
@@ -205,11 +199,8 @@ def test_what_is_not_rgb_uint8_is_refused_with_what_is_expected(
             backbone.describe([given])
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_how_the_pixels_of_an_image_lie_in_memory_changes_nothing(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backbone, image = tiny(name, tmp_path, monkeypatch), pictures(1)[0]
+def test_how_the_pixels_of_an_image_lie_in_memory_changes_nothing(backbone: Any) -> None:
+    image = pictures(1)[0]
     locked = image.copy()
     locked.flags.writeable = False
     wide = np.zeros((*image.shape[:2], 6), np.uint8)
@@ -231,11 +222,11 @@ def test_float_pixels_of_a_view_reach_the_network_as_they_are() -> None:
     assert view.pixels.min() < 0 and np.abs(255 * back - view.pixels).max() < 1e-3
 
 
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", MAPS, indirect=True)
 def test_the_published_extraction_is_the_default_and_stands_in_the_provenance(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, backbone: Any
 ) -> None:
-    made = tiny(name, tmp_path, monkeypatch).provenance
+    made = backbone.provenance
     elvis = name.startswith(("dinov3", "siglip2"))
     assert made["resize"] == ("bicubic_float" if elvis else "area")
     assert (made["method"], made["query_crop"]) == ("resize", "int")
