@@ -24,8 +24,10 @@ demo: setup
 	$(BIN)/python scripts/demo.py $(ARGS)
 
 # Three processes of one thread each keep two cores busy: a tenth of the time they wait. They and
-# those that tests start share bytecode and rewritten assertions: 10 % of the time.
-TESTS := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m "not slow and not gpu" -n 3 --dist loadfile --durations=30
+# those that tests start share bytecode and rewritten assertions: a tenth of the time.
+ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+FAST := -m pytest -m "not slow and not gpu" -n 3 --dist loadfile --durations=30
+TESTS := $(ENV) $(BIN)/python $(FAST)
 
 test: setup
 	$(BIN)/ruff check .
@@ -40,7 +42,7 @@ test-min: setup
 	$(MIN)/bin/python -m pip install --quiet $$($(BIN)/python tools/lower_bounds.py requirements.txt)
 	$(MIN)/bin/python -m pip install --quiet --no-deps $$($(BIN)/python tools/lower_bounds.py requirements-extras.txt)
 	$(MIN)/bin/python -m pip install --quiet --no-deps -e .
-	OMP_NUM_THREADS=1 $(MIN)/bin/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --durations=30
+	$(ENV) $(MIN)/bin/python $(FAST)
 
 LAWS := $(wildcard tests/*_laws.py tests/*/*_laws.py)
 slow: setup

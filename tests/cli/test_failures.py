@@ -189,7 +189,7 @@ def test_without_any_image_the_remedy_is_images(
         path.unlink()
     words = [f"results={ran}", f"data_root={tmp_path}"]
     with pytest.raises(MissingFile, match=r"none of the \d+ images(.|\n)*images="):
-        page_of(*words)
+        page_of(*words, f"output_dir={tmp_path / 'none'}")
     with pytest.raises(MissingFile, match="images="):
         page_of(*words, f"images={tmp_path / 'nowhere'}")
     page_of(*words, f"images={tiny_world.folder()}", f"output_dir={tmp_path / 'a'}")

@@ -187,7 +187,7 @@ def test_bad_images_are_named_once_and_counted_and_may_be_an_error(
 ) -> None:
     folder = shutil.copytree(photos, tmp_path / "folder")
     (folder / "bad.jpg").write_text("no image")
-    for more in ([], ["model=mutual_nn", f"query={folder}"]):
+    for more in ([], ["model=mutual_nn", f"query={folder}", f"output_dir={tmp_path / 'run'}"]):
         caplog.clear()
         search.run(config(folder, tmp_path, *more))
         printed = capsys.readouterr().out

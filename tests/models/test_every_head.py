@@ -216,8 +216,14 @@ def test_tokens_are_refused_where_there_are_none(build: Build) -> None:
         head.score(*encoded(head), return_tokens=True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in EVERY_HEAD if name != "binary"])
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in EVERY_HEAD
+    if name not in ("fp", "binary")
+]
+
+
+@pytest.mark.parametrize("name", ["fp", *SLOW])
 def test_score_compiles_into_one_graph_for_all_sizes(name: str) -> None:
     """A binary AMES differs in encode alone."""
     build = EVERY_HEAD[name]
